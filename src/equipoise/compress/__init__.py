@@ -1,0 +1,1 @@
+"""Simpler forms of a model: one technique a file; `build.py` makes a variant of a recipe."""

@@ -1,0 +1,77 @@
+"""What every technique does: say what it would try on a model, and make one such form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+from equipoise.core.environment import Environment
+from equipoise.core.recipe import Recipe, Step
+from equipoise.core.tensor import ModelSpec
+from equipoise.core.variant import DataUse, Format
+from equipoise.preprocess.rows import Rows
+
+Fidelity = Literal["exact", "lossy"]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a technique may know of a model before it is asked to change it.
+
+    Attributes:
+        format: What kind of file it is.
+        spec: What it takes and gives.
+        operators: ONNX operator type to number of nodes; for scikit-learn, class name of each step to 1.
+        estimators: Trees of a scikit-learn ensemble's final step, boosting rounds for boosted ones; null for others.
+        environment: The machine it will run on.
+    """
+
+    format: Format
+    spec: ModelSpec
+    operators: dict[str, int]
+    estimators: int | None
+    environment: Environment
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a technique may use while it works.
+
+    Attributes:
+        calibration: Rows of the calibrate split, with targets only where the brief has them.
+        output: Name of the output that is judged.
+        folder: An empty folder for the artifact.
+        seed: For everything random.
+        threads: Threads it may use.
+    """
+
+    calibration: Rows
+    output: str
+    folder: Path
+    seed: int
+    threads: int
+
+
+class Technique(Protocol):
+    """Makes simpler forms of a model.
+
+    Attributes:
+        name: Registered name.
+        data_use: What it reads of the calibrate split.
+        fidelity: `exact` where its result must answer like its source to rounding; `lossy` where quality is judged.
+    """
+
+    name: ClassVar[str]
+    data_use: ClassVar[DataUse]
+    fidelity: ClassVar[Fidelity]
+
+    def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
+        """Steps worth trying on a model that `recipe` made, the most promising first; none where it does not apply."""
+
+    def apply(self, source: Path, step: Step, context: BuildContext) -> Format:
+        """Write the changed form of the artifact in folder `source` into `context.folder` and say its format.
+
+        Raises:
+            TechniqueError: It does not apply, or could not finish.
+        """

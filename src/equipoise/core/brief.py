@@ -1,0 +1,148 @@
+"""What the person wants: a model, data that shows what its job is, limits, traffic and prices."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from equipoise.core.certificate import Margin
+from equipoise.core.noun import Noun
+
+MetricName = Annotated[
+    str,
+    Field(
+        description="accuracy, balanced_accuracy, f1_macro, f1_weighted, f1_binary, auroc, log_loss, ece, mae, rmse, "
+        "r2, agreement, none, or a person's own module:function"
+    ),
+]
+OutputKind = Literal["logits", "probabilities", "labels", "value"]
+
+
+class ModelBrief(Noun):
+    """The model under study.
+
+    Attributes:
+        path: A `.onnx`, `.skops`, `.joblib` or `.pkl` file.
+        alternatives: Other models that the person already has for the same job.
+        output: Which output is judged; null where there is only one that can be.
+        output_kind: What that output holds; null to tell from its type and values.
+        labels: Class names in the order of the output's columns; null where classes are numbered from 0.
+        trust: Whether files that can execute code (pickles) may be opened.
+    """
+
+    path: str
+    alternatives: tuple[str, ...] = ()
+    output: str | None = None
+    output_kind: OutputKind | None = None
+    labels: tuple[str, ...] | None = None
+    trust: bool = False
+
+
+class OodSet(Noun):
+    """A further set of rows, from another distribution, with a margin of its own."""
+
+    path: str
+    max_drop: Margin
+
+
+class DataBrief(Noun):
+    """The rows that show what the model's job is.
+
+    Attributes:
+        path: A `.npz`, `.csv` or `.parquet` file.
+        target: Column or array of the true answers; null to look for `label`, then `y`.
+        columns: Column names of a CSV file that has no header.
+        calibration: Rows for calibration, kept apart from `path`.
+        train: The rows the model was trained on, to find duplicates of them.
+        group: Column whose equal values belong together (a patient, a user).
+        slices: Column name to the largest drop on each of its values.
+        ood: Name to out-of-distribution set.
+        small_slices: What to do with slices that have too few rows for a verdict.
+        real_golden_rows: Put real rows, not synthetic ones, into the bundle's golden answers.
+    """
+
+    path: str
+    target: str | None = None
+    columns: tuple[str, ...] | None = None
+    calibration: str | None = None
+    train: str | None = None
+    group: str | None = None
+    slices: dict[str, Margin] = {}
+    ood: dict[str, OodSet] = {}
+    small_slices: Literal["block", "report", "pool"] = "block"
+    real_golden_rows: bool = False
+
+
+class QualityBrief(Noun):
+    """What "doing its job" means.
+
+    Attributes:
+        metric: Name of the metric; null for accuracy where there is a class target, R2 where the target is a number,
+            and agreement with the original where there is none.
+        max_drop: The largest loss that is acceptable.
+        confidence: Probability with which the answer may be relied on.
+        positive_class: The class that counts as positive, for `f1_binary` and a two-class AUROC.
+    """
+
+    metric: MetricName | None = None
+    max_drop: Margin = Margin(drop=0.01)
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    positive_class: str | None = None
+
+
+class LimitsBrief(Noun):
+    """What must not be passed.
+
+    Attributes:
+        p99_s: Seconds within which 99 of 100 requests must be answered; null for no limit.
+        memory_bytes: Resident memory of one serving process; null for no limit.
+        budget_s: Wall time for the whole study.
+    """
+
+    p99_s: float | None = Field(default=None, gt=0)
+    memory_bytes: int | None = Field(default=None, gt=0)
+    budget_s: float = Field(default=300, ge=10)
+
+
+class WorkloadBrief(Noun):
+    """The traffic to serve.
+
+    Attributes:
+        rate_rps: Mean requests a second; null where nothing is known, or a trace says it.
+        arrivals: How requests arrive around that rate.
+        trace: A CSV file with the column `timestamp`, or `period` and `count`; replaces rate and arrivals.
+    """
+
+    rate_rps: float | None = Field(default=None, gt=0)
+    arrivals: Literal["constant", "poisson", "bursty"] = "poisson"
+    trace: str | None = None
+
+
+class OwnedMachine(Noun):
+    """A machine of one's own: what it cost, how long it lasts, and its electricity."""
+
+    capex_usd: float = Field(gt=0)
+    months: float = Field(gt=0)
+    watts: float = Field(ge=0)
+    usd_per_kwh: float = Field(ge=0)
+
+
+class HardwareBrief(Noun):
+    """What a machine costs: at most one of the three; none for a dated reference price, labelled as assumed."""
+
+    usd_per_hour: float | None = Field(default=None, gt=0)
+    instance: str | None = None
+    owned: OwnedMachine | None = None
+
+
+class Brief(Noun):
+    """Everything a study needs to know, as options or as one TOML file."""
+
+    model: ModelBrief
+    data: DataBrief
+    quality: QualityBrief = QualityBrief()
+    limits: LimitsBrief = LimitsBrief()
+    workload: WorkloadBrief = WorkloadBrief()
+    hardware: HardwareBrief = HardwareBrief()
+    seed: int = 0

@@ -1,0 +1,90 @@
+"""The answer of a study, as `result.json` holds it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from equipoise.core.candidate import Candidate
+from equipoise.core.certificate import Certificate, Provable
+from equipoise.core.environment import Environment
+from equipoise.core.estimate import Estimate
+from equipoise.core.noun import Noun
+from equipoise.core.price import Price
+from equipoise.core.splits import Splits
+from equipoise.core.variant import Failure
+
+SCHEMA_VERSION = 1
+
+
+class Cost(Noun):
+    """What the answer saves.
+
+    Attributes:
+        usd_per_million_baseline: The model as people deploy it: its native runtime, default options, batch 1.
+        usd_per_million_baseline_tuned: The same artifact, runtime and precision with its own best batch and threads.
+        usd_per_million_chosen: The chosen plan; null where nothing meets the limits.
+        ratio: Baseline over chosen.
+        ratio_tuned: Tuned baseline over chosen.
+        ratio_interval: Of `ratio_tuned`, from rounds timed in turns; null where nothing was chosen.
+        basis: `provisioned` where traffic was given (whole machines, idle time paid), else `packed`.
+        price: Of one machine for one hour.
+        monthly_usd_baseline: A month's bill at the brief's traffic; null without traffic.
+        monthly_usd_chosen: The same for the chosen plan.
+        break_even_rps: Traffic above which the chosen plan needs fewer machines than the tuned baseline; null where
+            it never does.
+    """
+
+    usd_per_million_baseline: float
+    usd_per_million_baseline_tuned: float
+    usd_per_million_chosen: float | None
+    ratio: float | None
+    ratio_tuned: float | None
+    ratio_interval: Estimate | None
+    basis: Literal["packed", "provisioned"]
+    price: Price
+    monthly_usd_baseline: float | None = None
+    monthly_usd_chosen: float | None = None
+    break_even_rps: float | None = None
+
+
+class NearestMiss(Noun):
+    """The candidate that came closest to the limits, and the limit that binds."""
+
+    name: str
+    limit: str
+    found: str
+    needed: str
+
+
+class Result(Noun):
+    """The answer of a study.
+
+    Attributes:
+        decision: `replace` the model by `chosen`; `keep` the original artifact, runtime and precision (settings may
+            change); `infeasible`: nothing meets the limits.
+        sentence: The answer in one plain sentence.
+        nearest_miss: Where infeasible: what came closest, and the limit that binds.
+        frontier: Candidates that no other beats in both cost and quality.
+        rejected: Every other candidate, with the stage and the reason.
+        certificate: Null with the metric `none`, and where infeasible.
+        provable: The tightest drop that these data can prove; null with the metric `none`.
+        warnings: What the person should know before relying on the answer.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    decision: Literal["replace", "keep", "infeasible"]
+    sentence: str
+    baseline: Candidate
+    baseline_tuned: Candidate
+    chosen: Candidate | None
+    nearest_miss: NearestMiss | None = None
+    frontier: tuple[Candidate, ...]
+    rejected: tuple[Failure, ...]
+    certificate: Certificate | None
+    provable: Provable | None
+    cost: Cost
+    splits: Splits
+    environment: Environment
+    seed: int
+    wall_s: float
+    warnings: tuple[str, ...] = ()

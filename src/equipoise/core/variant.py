@@ -1,0 +1,55 @@
+"""A form of a model that was made, and the record of one that could not be."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from equipoise.core.noun import Noun
+from equipoise.core.recipe import Recipe
+from equipoise.core.tensor import ModelSpec
+
+Format = Literal["onnx", "openvino", "sklearn"]
+DataUse = Literal["none", "unlabelled", "labelled"]
+Stage = Literal["build", "convert", "screen", "time", "load", "choose", "certify"]
+
+
+class Variant(Noun):
+    """An artifact and where it came from.
+
+    Attributes:
+        recipe: How it was made.
+        artifact: SHA-256 of the artifact's files; the folder of that name in the study's store holds them.
+        format: What kind of file it is, and so which runtimes can open it.
+        spec: What it takes and gives.
+        artifact_bytes: Size of all its files.
+        build_s: Wall time that its last step took.
+        data_use: The most that any of its steps read of the data.
+        tool_versions: Versions of the libraries that made it.
+    """
+
+    recipe: Recipe
+    artifact: str
+    format: Format
+    spec: ModelSpec
+    artifact_bytes: int
+    build_s: float
+    data_use: DataUse
+    tool_versions: dict[str, str]
+
+
+class Failure(Noun):
+    """A candidate that could not be made or measured, or was given up: a result like any other.
+
+    Attributes:
+        name: The candidate.
+        recipe: How it was, or should have been, made.
+        stage: The step at which it ended.
+        reason: Why, in a sentence for the person.
+        log: The last lines the tool printed, if it printed any.
+    """
+
+    name: str
+    recipe: Recipe
+    stage: Stage
+    reason: str
+    log: str = ""

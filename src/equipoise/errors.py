@@ -1,0 +1,110 @@
+"""Every exception that Equipoise raises on purpose.
+
+    EquipoiseError
+    ├── InputError              what a person gave cannot be used; the command line exits 2
+    │   ├── BriefError          an option or a key of the brief
+    │   ├── ModelError          a model file
+    │   ├── DataError           a data file
+    │   └── BundleError         a bundle that is damaged or not one
+    ├── ConversionError         a converted model does not answer like its source
+    ├── TechniqueError          a technique does not apply to this model, or could not finish
+    └── SandboxError            a child process that did not finish its call
+        ├── ChildCrashed        it died or raised
+        ├── ChildTimedOut       it passed its time limit
+        └── ChildOverMemory     it passed its memory cap
+
+An `InputError` always says what was found, what is needed, and what to do next; its message is meant for the person.
+"""
+
+from __future__ import annotations
+
+
+class EquipoiseError(Exception):
+    """The root: catch it to catch everything that Equipoise raises on purpose."""
+
+
+class InputError(EquipoiseError):
+    """What a person gave cannot be used.
+
+    Args:
+        where: The file, option or key that is at fault.
+        found: What it holds, with values and units.
+        needed: What would have been accepted, and what to do next.
+    """
+
+    def __init__(self, where: str, found: str, needed: str) -> None:
+        super().__init__(where, found, needed)
+        self.where = where
+        self.found = found
+        self.needed = needed
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.found}; {self.needed}"
+
+
+class BriefError(InputError):
+    """An option or a key of the brief cannot be used."""
+
+
+class ModelError(InputError):
+    """A model file cannot be used."""
+
+
+class DataError(InputError):
+    """A data file cannot be used."""
+
+
+class BundleError(InputError):
+    """A bundle is damaged, changed, or not a bundle."""
+
+
+class ConversionError(EquipoiseError):
+    """A converted model does not answer like the model it came from.
+
+    Args:
+        output: Name of the output that differs.
+        found: The difference that was measured, with units.
+        allowed: The largest difference that this conversion may have.
+    """
+
+    def __init__(self, output: str, found: str, allowed: str) -> None:
+        super().__init__(output, found, allowed)
+        self.output = output
+        self.found = found
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"output {self.output!r} differs from its source: {self.found} (allowed: {self.allowed})"
+
+
+class TechniqueError(EquipoiseError):
+    """A technique does not apply to this model, or could not finish."""
+
+
+class SandboxError(EquipoiseError):
+    """A child process did not finish its call.
+
+    Args:
+        message: What happened, with the figures.
+        log: The last lines that the child printed.
+    """
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message, log)
+        self.message = message
+        self.log = log
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ChildCrashed(SandboxError):  # noqa: N818 - reads as what happened
+    """The child died or raised an exception."""
+
+
+class ChildTimedOut(SandboxError):  # noqa: N818
+    """The child passed its time limit and was stopped."""
+
+
+class ChildOverMemory(SandboxError):  # noqa: N818
+    """The child's resident memory passed its cap and it was stopped."""

@@ -1,0 +1,1 @@
+"""The only place where inference libraries are imported, one runtime a file."""
