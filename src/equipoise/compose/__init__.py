@@ -1,0 +1,1 @@
+"""What is cheapest within the limits: the search, the Pareto set, the certificate; no input or output."""

@@ -68,8 +68,8 @@ class DataBrief(Noun):
     calibration: str | None = None
     train: str | None = None
     group: str | None = None
-    slices: dict[str, Margin] = {}
-    ood: dict[str, OodSet] = {}
+    slices: dict[str, Margin] = Field(default_factory=dict)
+    ood: dict[str, OodSet] = Field(default_factory=dict)
     small_slices: Literal["block", "report", "pool"] = "block"
     real_golden_rows: bool = False
 

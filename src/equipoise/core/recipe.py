@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from equipoise.core.noun import Noun
 
@@ -11,7 +11,7 @@ class Step(Noun):
     """One technique with its parameters."""
 
     technique: str
-    parameters: dict[str, JsonValue] = {}
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
 
     def __str__(self) -> str:
         if not self.parameters:

@@ -20,7 +20,8 @@ class Cost(Noun):
     """What the answer saves.
 
     Attributes:
-        usd_per_million_baseline: The model as people deploy it: its native runtime, default options, batch 1.
+        usd_per_million_baseline: The model as people deploy it: its native runtime, default options, batch 1. Null,
+            like the other figures, where there is traffic that it cannot answer within the limit at any rate.
         usd_per_million_baseline_tuned: The same artifact, runtime and precision with its own best batch and threads.
         usd_per_million_chosen: The chosen plan; null where nothing meets the limits.
         ratio: Baseline over chosen.
@@ -34,8 +35,8 @@ class Cost(Noun):
             it never does.
     """
 
-    usd_per_million_baseline: float
-    usd_per_million_baseline_tuned: float
+    usd_per_million_baseline: float | None
+    usd_per_million_baseline_tuned: float | None
     usd_per_million_chosen: float | None
     ratio: float | None
     ratio_tuned: float | None

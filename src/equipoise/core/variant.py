@@ -20,6 +20,7 @@ class Variant(Noun):
         recipe: How it was made.
         artifact: SHA-256 of the artifact's files; the folder of that name in the study's store holds them.
         format: What kind of file it is, and so which runtimes can open it.
+        quantized: Whether its graph computes in integers.
         spec: What it takes and gives.
         artifact_bytes: Size of all its files.
         build_s: Wall time that its last step took.
@@ -30,6 +31,7 @@ class Variant(Noun):
     recipe: Recipe
     artifact: str
     format: Format
+    quantized: bool
     spec: ModelSpec
     artifact_bytes: int
     build_s: float

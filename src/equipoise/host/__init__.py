@@ -1,0 +1,1 @@
+"""Processes with limits, the machine's processors, quota and clock."""

@@ -1,0 +1,1 @@
+"""How good, how fast and how big a variant is, on this machine, under this traffic."""

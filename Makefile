@@ -1,0 +1,42 @@
+# `make demo` and `make test` need only Python 3.11 or newer, make and a package registry.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow check bench clean
+
+demo: $(VENV)/.core
+	$(BIN)/equipoise demo
+
+test: $(VENV)/.dev
+	$(MAKE) check TESTS="src tests"
+
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -m slow tests
+
+# Every static check, then the tests; `make check TESTS=tests/stats` runs a part of them.
+TESTS ?= src tests
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m "not slow" $(TESTS)
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/false_accepts.py
+	$(BIN)/python benchmarks/optimizers/run.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@

@@ -1,0 +1,68 @@
+"""`equipoise optimize`: from a model and data to a certified, cheaper way to serve it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from equipoise.ingest.brief_keys import KEYS, BriefKey
+
+REPEATABLE = ("alternative", "slice", "ood")
+FLAGS = ("trust", "real_golden_rows")
+INFEASIBLE = 3
+
+
+def _option(key: BriefKey) -> click.Option:
+    repeat = " Repeatable." if key.argument in REPEATABLE else ""
+    shared: dict[str, Any] = {"default": None, "help": key.about + repeat}
+    if key.argument in FLAGS:
+        return click.Option([key.option, key.argument], is_flag=True, **shared)
+    metavar = {"slice": "COL:DROP", "ood": "NAME=PATH:DROP", "owned": "CAPEX,MONTHS,WATTS,USD_PER_KWH"}
+    return click.Option(
+        [key.option, key.argument],
+        multiple=key.argument in REPEATABLE,
+        metavar=metavar.get(key.argument, "VALUE"),
+        **shared,
+    )
+
+
+def _optimize(source: Path, out: Path | None, resume: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Find the cheapest way to serve SOURCE within the limits, prove it, and write a bundle.
+
+    SOURCE is a model (.onnx, .skops, or with --trust .joblib and .pkl) or a brief (.toml), which options override.
+
+    Exit status: 0 to replace or keep the model, 2 for wrong input, 3 where nothing meets the limits.
+    """
+    from equipoise.cli.answer import show_answer
+    from equipoise.cli.live import watching
+    from equipoise.flow.optimize import optimize_from
+
+    if quiet or as_json:
+        quiet = True
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    with watching(quiet) as watcher:
+        result, folder = optimize_from(source, given, out=out, resume=resume, watcher=watcher)
+    if as_json:
+        click.echo(result.model_dump_json(indent=2))
+    else:
+        show_answer(result, folder)
+    if result.decision == "infeasible":
+        sys.exit(INFEASIBLE)
+
+
+optimize = click.Command(
+    "optimize",
+    callback=_optimize,
+    help=_optimize.__doc__,
+    params=[
+        click.Argument(["source"], type=click.Path(path_type=Path)),
+        *(_option(key) for key in KEYS if key.argument != "model"),
+        click.Option(["--out"], type=click.Path(path_type=Path), help="Folder for the answer; a new one by default."),
+        click.Option(["--resume"], type=click.Path(path_type=Path), help="Folder of a study to go on with."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print result.json instead of a summary."),
+        click.Option(["--quiet", "-q"], is_flag=True, help="Show no progress."),
+    ],
+)

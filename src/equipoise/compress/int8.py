@@ -1,0 +1,34 @@
+"""What the int8 techniques share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from equipoise.compress.base import ModelFacts
+
+DOT_PRODUCT_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+X86_FLAGS = frozenset({"sse4_2", "avx", "avx2", "avx512f"})
+QUANTIZED_OPERATORS = frozenset(
+    {
+        "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul",
+        "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention", "QGemm", "QLinearConv", "QLinearMatMul",
+        "FakeQuantize",
+    }
+)  # fmt: skip
+
+
+def needs_reduced_range(model: ModelFacts) -> bool:
+    """Whether 8-bit products would saturate on the model's machine: an x86 CPU without dot-product instructions."""
+    flags = set(model.environment.cpu_flags)
+    return bool(flags & X86_FLAGS) and not flags & DOT_PRODUCT_FLAGS
+
+
+def taken(path: Path) -> Any:
+    """Load an ONNX file that a tool wrote, with whatever weight files it put beside it, and remove them all."""
+    import onnx
+
+    model = onnx.load(path)
+    for written in path.parent.glob(f"{path.name}*"):
+        written.unlink()
+    return model

@@ -1,0 +1,198 @@
+"""What techniques share around the tools they call: files in, files out, and failures that read well."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equipoise.core.profile import Settings
+from equipoise.core.tensor import ModelSpec
+from equipoise.errors import EquipoiseError, TechniqueError
+from equipoise.preprocess.rows import Array, Rows
+from equipoise.registry import runtimes
+from equipoise.telemetry import silence
+
+ONNX_FILE, IR_FILE, SKOPS_FILE, SPEC_FILE = "model.onnx", "model.xml", "model.skops", "spec.json"
+ONE_FILE_BYTES = 1_900_000_000  # protobuf holds at most 2 GiB in one file
+LONGEST_REASON = 400
+
+
+@contextmanager
+def tool(name: str) -> Iterator[None]:
+    """Turn whatever a tool raises into a `TechniqueError` that names it: the border to code that is not ours."""
+    try:
+        yield
+    except EquipoiseError:
+        raise
+    except Exception as error:
+        raise TechniqueError(f"{name} could not finish: {_shortened(f'{type(error).__name__}: {error}')}") from error
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Versions of installed distributions, by name."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def load_onnx(source: Path) -> Any:
+    """Load `model.onnx` of an artifact folder, weights and all.
+
+    Raises:
+        TechniqueError: There is none, or it cannot be read.
+    """
+    import onnx
+
+    from equipoise.runtimes.external_data import external_data_files
+
+    path = source / ONNX_FILE
+    if not path.is_file():
+        raise TechniqueError(f"works on ONNX models; {source.name} holds {_names(source)}")
+    external_data_files(path)
+    with tool("onnx"):
+        return onnx.load(path)
+
+
+def save_onnx(model: Any, folder: Path) -> None:
+    """Save an ONNX model as `model.onnx`, its weights in one file beside it where they are too many for one file."""
+    import onnx
+
+    used = {node.domain for node in nodes(model.graph)} | {node.domain for f in model.functions for node in f.node}
+    kept = [opset for opset in model.opset_import if opset.domain in used or opset.domain in ("", "ai.onnx")]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    large = model.ByteSize() > ONE_FILE_BYTES
+    onnx.save(model, folder / ONNX_FILE, save_as_external_data=large, location="model.weights" if large else None)
+
+
+def nodes(graph: Any) -> Iterator[Any]:
+    """Every node of an ONNX graph and of the graphs inside its nodes."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                yield from nodes(inner)
+
+
+def read_ir(source: Path) -> Any:
+    """Read `model.onnx` or `model.xml` of an artifact folder as an OpenVINO model.
+
+    Raises:
+        TechniqueError: OpenVINO cannot read it.
+    """
+    silence()
+    import openvino
+
+    path = source / IR_FILE if (source / IR_FILE).is_file() else source / ONNX_FILE
+    if not path.is_file():
+        raise TechniqueError(f"works on ONNX models and OpenVINO IR; {source.name} holds {_names(source)}")
+    with tool("OpenVINO"):
+        return openvino.Core().read_model(path)
+
+
+def save_ir(model: Any, folder: Path, *, half: bool) -> None:
+    """Save an OpenVINO model as IR, each output under the one name that its source gave it.
+
+    Args:
+        model: The model.
+        folder: Where to.
+        half: Whether to store floating-point weights in 16 bits.
+    """
+    import openvino
+
+    from equipoise.runtimes.openvino import output_name
+
+    with tool("OpenVINO"):
+        for port in model.outputs:
+            port.get_tensor().set_names({output_name(port)})
+        openvino.save_model(model, folder / IR_FILE, compress_to_fp16=half)
+
+
+def quiet_nncf() -> Any:
+    """Import NNCF, silent towards its makers, and towards the log below errors."""
+    silence()
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+def save_sklearn(estimator: Any, spec: ModelSpec, source: Path, folder: Path) -> None:
+    """Save a fitted estimator that came from the one in `source`, with that one's list of trusted types."""
+    import skops.io
+
+    with tool("skops"):
+        skops.io.dump(estimator, folder / SKOPS_FILE)
+    (folder / SPEC_FILE).write_text(spec.model_dump_json())
+    if (source / "trusted.json").is_file():
+        (folder / "trusted.json").write_bytes((source / "trusted.json").read_bytes())
+
+
+def load_sklearn(source: Path) -> tuple[Any, ModelSpec]:
+    """Load the fitted estimator of an artifact folder and its spec.
+
+    Raises:
+        TechniqueError: It holds no scikit-learn model.
+    """
+    from equipoise.runtimes.sklearn import load_estimator
+
+    if not (source / SKOPS_FILE).is_file():
+        raise TechniqueError(f"works on scikit-learn models; {source.name} holds {_names(source)}")
+    return load_estimator(source), ModelSpec.model_validate_json((source / SPEC_FILE).read_bytes())
+
+
+def open_natively(artifact: Path) -> Any:
+    """Open an artifact in the runtime of its own format, one thread, one replica.
+
+    Raises:
+        ModelError: It cannot be opened.
+    """
+    name, precision = {
+        ONNX_FILE: ("onnxruntime", "f32"), IR_FILE: ("openvino", "f32"), SKOPS_FILE: ("sklearn", "f64"),
+    }[next(file for file in (IR_FILE, SKOPS_FILE, ONNX_FILE) if (artifact / file).is_file())]  # fmt: skip
+    settings = Settings(runtime=name, precision=precision, threads=1, replicas=1, batch=1)
+    return runtimes()[name].open(artifact, settings)
+
+
+def calibration_batches(rows: Rows, spec: ModelSpec, most: int, *, batch: int = 1) -> list[dict[str, Array]]:
+    """The first calibration rows in the types that the model takes, cut into batches.
+
+    Args:
+        rows: Calibration rows.
+        spec: What the model takes; a fixed batch size of its own overrules `batch`.
+        most: Most rows to use.
+        batch: Rows a batch.
+
+    Raises:
+        TechniqueError: There are fewer rows than one batch.
+    """
+    size = spec.fixed_batch or batch
+    count = min(rows.n, most) // size
+    if count == 0:
+        raise TechniqueError(f"needs at least {size} calibration rows, there are {rows.n}: give --calibration")
+    feeds = {
+        tensor.name: np.ascontiguousarray(
+            rows.feeds[tensor.name][: count * size], object if tensor.dtype == "string" else tensor.dtype
+        )
+        for tensor in spec.inputs
+    }
+    return [{name: array[i * size : (i + 1) * size] for name, array in feeds.items()} for i in range(count)]
+
+
+def _names(folder: Path) -> str:
+    return ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON // 2]} ... {text[-LONGEST_REASON // 2 :]}"

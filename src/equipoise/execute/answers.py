@@ -1,0 +1,96 @@
+"""A model's outputs as columns that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.core.plan import Plan
+
+Array = NDArray[Any]
+
+
+def answers(outputs: Mapping[str, Array], plan: Plan, labels: Sequence[str] | None) -> dict[str, Array]:
+    """Turn outputs into `label` and `confidence`, or into `value`.
+
+    Confidence is the probability that the model itself gives to the label it names: the softmax of logits (the logistic
+    function where there is one logit a row). It is only as honest as the model is.
+
+    Args:
+        outputs: Output name to array of shape [n, ...].
+        plan: Which output is judged, and what it holds.
+        labels: Class names in the order of the output's columns; null where classes are numbered from 0.
+
+    Returns:
+        Column name to array of shape [n]: `label` (text, or int64 where classes are numbered) and, where the model
+        gives one, `confidence` (0 to 1); `value`, or `value_0`, `value_1`, ... for a model that predicts numbers. A
+        model that gives a row several labels has one column `label` with their names, joined by `;`.
+    """
+    output = outputs[plan.output]
+    if plan.output_kind == "value":
+        return _values(output)
+    if plan.output_kind == "labels":
+        return _labels(output, outputs, labels)
+    scores = np.asarray(output, dtype=np.float64).reshape(len(output), -1)
+    positive = _logistic(scores) if plan.output_kind == "logits" else scores
+    if scores.shape[1] == 1:
+        chosen = (positive[:, 0] >= 0.5).astype(np.int64)
+        confidence = np.where(chosen == 1, positive[:, 0], 1 - positive[:, 0])
+    else:
+        probabilities = _softmax(scores) if plan.output_kind == "logits" else scores
+        chosen = probabilities.argmax(axis=1)
+        confidence = probabilities.max(axis=1)
+    return {"label": chosen if labels is None else _text([labels[i] for i in chosen]), "confidence": confidence}
+
+
+def _values(output: Array) -> dict[str, Array]:
+    flat = output.reshape(len(output), -1)
+    if flat.shape[1] == 1:
+        return {"value": flat[:, 0]}
+    return {f"value_{index}": flat[:, index] for index in range(flat.shape[1])}
+
+
+def _labels(output: Array, outputs: Mapping[str, Array], labels: Sequence[str] | None) -> dict[str, Array]:
+    if output.ndim == 2 and output.shape[1] > 1:
+        names = labels or [str(index) for index in range(output.shape[1])]
+        marked = output.astype(bool)
+        return {"label": _text([";".join(np.asarray(names)[row]) for row in marked])}
+    columns = {"label": _names(output.reshape(len(output)), labels)}
+    probabilities = outputs.get("probabilities")
+    if probabilities is not None and probabilities.ndim == 2:
+        columns["confidence"] = probabilities.max(axis=1).astype(np.float64)
+    return columns
+
+
+def _names(classes: Array, labels: Sequence[str] | None) -> Array:
+    # A label output may hold the class names themselves, and those may be numbers: only what is no name is an index.
+    if classes.dtype.kind in "OUS":
+        return _text([str(value) for value in classes])
+    whole = classes.astype(np.int64) if classes.dtype.kind in "iub" else classes
+    if labels is None:
+        return whole
+    known = set(labels)
+    return _text(
+        [
+            str(value) if str(value) in known or not 0 <= value < len(labels) else labels[int(value)]
+            for value in whole.tolist()
+        ]
+    )
+
+
+def _text(values: list[str]) -> Array:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
+
+
+def _logistic(scores: Array) -> Array:
+    return np.asarray(0.5 * (1 + np.tanh(scores / 2)))
+
+
+def _softmax(scores: Array) -> Array:
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -1,0 +1,349 @@
+"""Writes what a study found: `result.json`, `report.html` and the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from equipoise.compose.actions import Answer, Choice, Entrant
+from equipoise.compose.certify import Evidence, Judgement, certificate, provable
+from equipoise.core.brief import Brief
+from equipoise.core.candidate import Candidate
+from equipoise.core.certificate import Certificate, Provable, SliceVerdict
+from equipoise.core.estimate import Estimate
+from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage
+from equipoise.core.result import Cost, Result
+from equipoise.errors import BundleError
+from equipoise.execute.plan import open_stages
+from equipoise.flow.prepare import Prepared
+from equipoise.flow.sentence import sentence
+from equipoise.flow.workbench import Workbench
+from equipoise.host.sandbox import Sandbox
+from equipoise.policy.cost import break_even_rps, monthly_usd
+from equipoise.preprocess.synthetic import synthetic_rows
+from equipoise.report.card import model_card
+from equipoise.report.details import ReportDetails, ScreenedPoint
+from equipoise.report.page import write_report
+from equipoise.store.bundle import write_bundle
+
+Array = NDArray[Any]
+GOLDEN_ROWS = 16
+GOLDEN_TIMEOUT_S = 120.0
+BY_IDENTITY = "the original artifact in its own runtime and precision: the same answers, so no loss"
+
+
+def write_answer(
+    brief: Brief, choice: Choice, prepared: Prepared, workbench: Workbench, folder: Path, reused: int, wall_s: float
+) -> Result:
+    """Write the result, the report and the bundle of a study that ended.
+
+    Args:
+        brief: What was wanted.
+        choice: Where the search ended.
+        prepared: What it started from.
+        workbench: Holds outputs and artifacts.
+        folder: Where the answer goes.
+        reused: How many earlier studies opened the same certify rows.
+        wall_s: How long the study took.
+
+    Returns:
+        What `result.json` holds.
+    """
+    evidence = _evidence(choice, prepared, workbench)
+    judged = None if evidence is None else _certificate(choice, prepared, workbench, evidence, reused)
+    result = Result(
+        decision=choice.decision,
+        sentence="",
+        baseline=choice.baseline,
+        baseline_tuned=choice.baseline_tuned,
+        chosen=choice.chosen,
+        nearest_miss=choice.nearest_miss,
+        frontier=tuple(choice.measured[name] for name in choice.frontier),
+        rejected=choice.failures,
+        certificate=judged,
+        provable=None if evidence is None else _provable(choice, prepared, workbench, evidence),
+        cost=_cost(choice, prepared),
+        splits=prepared.splits,
+        environment=prepared.environment,
+        seed=brief.seed,
+        wall_s=wall_s,
+        warnings=_warnings(choice, prepared),
+    )
+    result = result.model_copy(update={"sentence": sentence(result, brief)})
+    warnings = list(result.warnings)
+    if choice.chosen is not None:
+        try:
+            _write_bundle(choice, result, prepared, workbench, folder)
+        except BundleError as error:
+            warnings.append(f"no bundle was written: {error}")
+            result = result.model_copy(update={"warnings": tuple(warnings)})
+    write_report(result, _details(brief, choice, prepared, workbench, evidence), folder / "report.html")
+    partial = folder / "result.json.partial"
+    partial.write_text(result.model_dump_json(indent=2), encoding="utf-8")
+    partial.rename(folder / "result.json")
+    return result
+
+
+def golden_answers(plan: Plan, artifacts: Mapping[str, Path], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """What a plan answers to the golden inputs (runs inside a child)."""
+    return open_stages(plan, artifacts).answer(inputs)
+
+
+# --- the certificate ------------------------------------------------------------------------------------------------
+
+
+def _evidence(choice: Choice, prepared: Prepared, workbench: Workbench) -> Evidence | None:
+    if prepared.judge is None:
+        return None
+    tuned = choice.entrants[choice.baseline_tuned.name]
+    baseline = workbench.outputs(_certify_action(choice, tuned))
+    return prepared.judge.evidence(baseline, "certify", choice.rows_certify)
+
+
+def _certify_action(choice: Choice, entrant: Entrant) -> Answer:
+    return Answer(config=entrant.config, settings=entrant.settings, split="certify", rows=choice.rows_certify)
+
+
+def _judged(
+    name: str, choice: Choice, prepared: Prepared, workbench: Workbench, evidence: Evidence
+) -> tuple[Any, Judgement]:
+    judge = prepared.judge
+    if judge is None:
+        raise RuntimeError("nothing is judged with the metric `none`")
+    outputs = workbench.outputs(_certify_action(choice, choice.entrants[name]))
+    tuned = choice.entrants[choice.baseline_tuned.name]
+    baseline = workbench.outputs(_certify_action(choice, tuned))
+    judgement, _ = judge(outputs, baseline, "certify", choice.rows_certify)
+    return judge.predictions(outputs, "certify"), judgement
+
+
+def _certificate(
+    choice: Choice, prepared: Prepared, workbench: Workbench, evidence: Evidence, reused: int
+) -> Certificate | None:
+    if choice.chosen is None or prepared.judge is None:
+        return None
+    if choice.decision == "keep":
+        quality = prepared.judge.quality(evidence.baseline, evidence)
+        return Certificate(
+            metric=evidence.metric.name,
+            margin=evidence.main.margin,
+            confidence=evidence.confidence,
+            n=len(evidence.main.rows),
+            baseline=quality,
+            chosen=quality,
+            difference=_zero(len(evidence.main.rows)),
+            method=BY_IDENTITY,
+            candidates_tried=choice.tried,
+            candidates_certified=len(choice.order),
+            slices=_slices_by_identity(evidence),
+            reused=reused,
+            passed=True,
+        )
+    predictions, judgement = _judged(choice.chosen.name, choice, prepared, workbench, evidence)
+    return certificate(
+        predictions,
+        judgement,
+        evidence,
+        candidates_tried=choice.tried,
+        candidates_certified=len(choice.order),
+        reused=reused,
+        seed=prepared.brief.seed,
+    )
+
+
+def _zero(n: int) -> Estimate:
+    return Estimate(value=0.0, low=0.0, high=0.0, n=n, method=BY_IDENTITY)
+
+
+def _slices_by_identity(evidence: Evidence) -> tuple[SliceVerdict, ...]:
+    return tuple(
+        SliceVerdict(
+            name=claim.name,
+            kind=claim.kind,
+            margin=claim.margin,
+            n=len(claim.rows),
+            needed=None,
+            difference=_zero(len(claim.rows)),
+            verdict="within",
+            blocks=False,
+        )
+        for claim in evidence.claims
+        if claim.kind != "metric"
+    )
+
+
+def _provable(choice: Choice, prepared: Prepared, workbench: Workbench, evidence: Evidence) -> Provable:
+    """For the first candidate of the fixed sequence; for the original itself where none came so far."""
+    if not choice.order:
+        return Provable(drop=0.0, plan=choice.baseline_tuned.name, n=len(evidence.main.rows), rows_for_margin=0)
+    first = choice.order[0]
+    _, judgement = _judged(first, choice, prepared, workbench, evidence)
+    return provable(first, judgement, evidence, prepared.total_rows)
+
+
+# --- money ----------------------------------------------------------------------------------------------------------
+
+
+def _cost(choice: Choice, prepared: Prepared) -> Cost:
+    rate = None if prepared.material.traffic is None else prepared.material.traffic.rate_rps
+    basis = "packed" if rate is None else "provisioned"
+
+    def usd(candidate: Candidate | None) -> float | None:
+        if candidate is None:
+            return None
+        return candidate.usd_per_million_packed if rate is None else candidate.usd_per_million_provisioned
+
+    def ratio(over: float | None) -> float | None:
+        chosen = usd(choice.chosen)
+        return None if over is None or chosen is None else over / chosen
+
+    def bill(candidate: Candidate | None) -> float | None:
+        sustained = None if candidate is None else choice.sustained_rps.get(candidate.name)
+        if rate is None or not sustained:
+            return None
+        return monthly_usd(prepared.price.usd_per_hour, rate, sustained)
+
+    chosen_rps, tuned_rps = (
+        None if candidate is None else choice.sustained_rps.get(candidate.name, candidate.throughput_rps.value)
+        for candidate in (choice.chosen, choice.baseline_tuned)
+    )
+    return Cost(
+        usd_per_million_baseline=usd(choice.baseline),
+        usd_per_million_baseline_tuned=usd(choice.baseline_tuned),
+        usd_per_million_chosen=usd(choice.chosen),
+        ratio=ratio(usd(choice.baseline)),
+        ratio_tuned=ratio(usd(choice.baseline_tuned)),
+        ratio_interval=choice.ratio,
+        basis=basis,
+        price=prepared.price,
+        monthly_usd_baseline=bill(choice.baseline),
+        monthly_usd_chosen=bill(choice.chosen),
+        break_even_rps=break_even_rps(chosen_rps, tuned_rps) if chosen_rps and tuned_rps else None,
+    )
+
+
+def _warnings(choice: Choice, prepared: Prepared) -> tuple[str, ...]:
+    warnings = list(prepared.warnings)
+    duplicates = prepared.splits.duplicates
+    if duplicates.exact or duplicates.near:
+        warnings.append(
+            f"{duplicates.exact:,} rows repeat an earlier one exactly and {duplicates.near:,} nearly; "
+            "they are kept in one split"
+        )
+    if duplicates.in_training:
+        warnings.append(
+            f"{duplicates.in_training:,} rows also stand in the training data: the quality figures flatter the model"
+        )
+    if duplicates.conflicting_targets:
+        warnings.append(f"{duplicates.conflicting_targets:,} repeated rows have another target than the first")
+    if prepared.judge is not None and choice.rows_certify < prepared.splits.certify:
+        warnings.append(
+            f"the budget allowed {choice.rows_certify:,} of the {prepared.splits.certify:,} certify rows; "
+            "a larger --budget proves tighter margins"
+        )
+    return tuple(warnings)
+
+
+# --- bundle and report ----------------------------------------------------------------------------------------------
+
+
+def _write_bundle(choice: Choice, result: Result, prepared: Prepared, workbench: Workbench, folder: Path) -> None:
+    chosen = choice.chosen
+    if chosen is None:
+        return
+    entrant = choice.entrants[chosen.name]
+    variant = entrant.config.variant
+    p99 = chosen.latency_s.p99
+    plan = Plan(
+        name=chosen.name,
+        output=prepared.meaning.output,
+        output_kind=prepared.meaning.kind,
+        stages=(
+            PlanStage(
+                artifact=variant.artifact,
+                format=variant.format,
+                settings=entrant.settings,
+                batch_rule=choice.batch_rules.get(
+                    chosen.name, BatchRule(max_rows=entrant.settings.batch, limit_s=prepared.brief.limits.p99_s)
+                ),
+            ),
+        ),
+        forecast=Forecast(
+            quality=None if chosen.quality is None else chosen.quality.value,
+            p99_s=None if p99 is None else p99.value,
+            throughput_rps=chosen.throughput_rps.value,
+            usd_per_million_packed=chosen.usd_per_million_packed,
+            usd_per_million_provisioned=chosen.usd_per_million_provisioned,
+        ),
+    )
+    rows = prepared.material.calibration
+    if prepared.brief.data.real_golden_rows:
+        golden = dict(rows.take(slice(0, GOLDEN_ROWS)).feeds)
+    else:
+        golden = synthetic_rows(rows, GOLDEN_ROWS, prepared.brief.seed)
+    artifacts = {variant.artifact: workbench.study.artifact(variant.artifact)}
+    with Sandbox(workbench.study.log("golden")) as child:
+        outputs = child.call(golden_answers, plan, artifacts, golden, timeout_s=GOLDEN_TIMEOUT_S)
+    labels = prepared.meaning.labels
+    write_bundle(
+        folder / "bundle",
+        plan,
+        result.certificate,
+        prepared.environment,
+        prepared.splits,
+        None if labels is None else tuple(map(str, labels)),
+        golden,
+        outputs,
+        artifacts,
+        model_card(result, Path(prepared.brief.model.path).name),
+        columns=prepared.columns,
+    )
+
+
+def _details(
+    brief: Brief, choice: Choice, prepared: Prepared, workbench: Workbench, evidence: Evidence | None
+) -> ReportDetails:
+    points = [
+        ScreenedPoint(
+            name=screened.name,
+            settings=screened.settings,
+            usd_per_million=screened.usd_per_million,
+            quality=screened.quality,
+            drop_high=screened.drop_high,
+        )
+        for screened in choice.screened
+        if screened.name not in choice.measured
+    ]
+    drops = {screened.config_name: screened.drop_high for screened in choice.screened}
+    for name, candidate in choice.measured.items():
+        usd = candidate.usd_per_million_provisioned
+        p99 = candidate.latency_s.p99
+        tested = name in choice.order
+        points.append(
+            ScreenedPoint(
+                name=name,
+                settings=f"{candidate.threads} threads x {candidate.replicas}, batch {candidate.batch}",
+                usd_per_million=candidate.usd_per_million_packed if usd is None else usd,
+                quality=candidate.quality,
+                p99_s=None if p99 is None else p99.value,
+                drop_high=drops.get(choice.entrants[name].config.name),
+                certified=name in choice.certified if tested else None,
+            )
+        )
+    traffic = prepared.material.traffic
+    return ReportDetails(
+        model=Path(brief.model.path).name,
+        data=Path(brief.data.path).name,
+        metric="none" if evidence is None else evidence.metric.name,
+        margin=None if evidence is None else evidence.main.margin,
+        higher_is_better=evidence is None or evidence.metric.higher_is_better,
+        p99_limit_s=brief.limits.p99_s,
+        memory_limit_bytes=brief.limits.memory_bytes,
+        rate_rps=None if traffic is None else traffic.rate_rps,
+        screened=tuple(points),
+        latency_samples_s=workbench.study.load_arrays(choice.race_samples),
+        sustained_rps=choice.sustained_rps,
+    )

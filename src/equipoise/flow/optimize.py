@@ -1,0 +1,235 @@
+"""The main job: from a model and data to a certified, cheaper way to serve it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from equipoise.compose.actions import Action, Answer, Answered, Best, Build, Choice, Outcome, Reply, Speed
+from equipoise.compose.solve import SearchFacts, solve
+from equipoise.core.brief import Brief
+from equipoise.core.noun import Noun
+from equipoise.core.result import Result
+from equipoise.core.variant import Failure
+from equipoise.errors import BriefError, InputError, ModelError
+from equipoise.flow.answer import write_answer
+from equipoise.flow.prepare import Prepared, prepare
+from equipoise.flow.progress import Progress, Watcher, nobody_watches
+from equipoise.flow.workbench import Workbench
+from equipoise.host.environment import environment
+from equipoise.ingest.brief import brief_from_options, brief_from_toml
+from equipoise.store.openings import open_certify
+from equipoise.store.study import StudyFolder
+
+STUDY = "study"
+BRIEF = "brief.json"
+BEST = "best.json"
+BREADTH_S = 10.0
+FINISH_SHARE = 0.05
+
+
+def optimize_from(
+    source: Path | None,
+    options: Mapping[str, Any],
+    *,
+    out: Path | None = None,
+    resume: Path | None = None,
+    watcher: Watcher = nobody_watches,
+) -> tuple[Result, Path]:
+    """Run a study from what a person wrote: a model with options, a TOML brief, or a folder to resume.
+
+    Args:
+        source: A model or a brief; null to resume with the brief that the folder holds.
+        options: As they were spelled, keywords of `ingest.brief.brief_from_options` without `model`.
+        out: Folder for the answer; null for a new one beside the current folder's other studies.
+        resume: Folder of an earlier sitting.
+        watcher: Told where the study stands.
+
+    Returns:
+        The answer, and the folder that holds it.
+
+    Raises:
+        InputError: Something the person gave cannot be used; nothing is left behind.
+    """
+    if resume is not None:
+        saved = resume / STUDY / BRIEF
+        if not saved.is_file():
+            raise BriefError(f"--resume {resume}", "it holds no study", "give the folder that --out named")
+        if source is None:
+            brief = Brief.model_validate_json(saved.read_text(encoding="utf-8"))
+            return optimize_brief(brief, resume, resume=True, watcher=watcher), resume
+    if source is None:
+        raise BriefError("SOURCE", "found nothing", "needed a model, a brief (.toml), or --resume DIR")
+    if source.suffix.lower() == ".toml":
+        brief = brief_from_toml(source, options)
+    else:
+        brief = brief_from_options(model=str(source), **options)
+    folder = resume or out or _new_folder(source)
+    return optimize_brief(brief, folder, resume=resume is not None, watcher=watcher), folder
+
+
+def optimize_brief(brief: Brief, folder: Path, *, resume: bool = False, watcher: Watcher = nobody_watches) -> Result:
+    """Find the cheapest plan for a brief, prove it, and write result, report and bundle into `folder`.
+
+    Args:
+        brief: What is wanted.
+        folder: Where the answer goes; must be new or empty, unless `resume`.
+        resume: Go on with the study that the folder holds: nothing that it finished is done again.
+        watcher: Told where the study stands.
+
+    Raises:
+        InputError: Something the person gave cannot be used.
+        KeyboardInterrupt: The person stopped it; the folder can be resumed.
+    """
+    begin = time.monotonic()
+    existed = folder.exists()
+    if existed and not resume and (not folder.is_dir() or any(folder.iterdir())):
+        raise BriefError(
+            f"--out {folder}", "it is there and not empty", "give another folder, or --resume to go on with its study"
+        )
+    watcher(Progress("reading the model and the data", 0.0, brief.limits.budget_s))
+    identity = {"brief": brief.content_digest, "environment": environment().content_digest}
+    try:
+        (folder / STUDY).mkdir(parents=True, exist_ok=True)
+        study = StudyFolder(folder / STUDY, identity)
+        prepared = prepare(brief, study)
+    except InputError:
+        if not resume:
+            _leave_nothing(folder, existed)
+        raise
+    (folder / STUDY / BRIEF).write_text(brief.model_dump_json(indent=2), encoding="utf-8")
+    driver = _Driver(brief, study, prepared, watcher, folder, begin)
+    choice = driver.run()
+    driver.tell("writing the answer")
+    return write_answer(brief, choice, prepared, driver.workbench, folder, driver.reused or 0, driver.elapsed_s())
+
+
+class _Driver:
+    """Stands between the search and the workbench: keeps the journal and the clock."""
+
+    def __init__(
+        self, brief: Brief, study: StudyFolder, prepared: Prepared, watcher: Watcher, folder: Path, begin: float
+    ) -> None:
+        self.budget_s = brief.limits.budget_s
+        self.study = study
+        self.prepared = prepared
+        self.watcher = watcher
+        self.folder = folder
+        self.workbench = Workbench(study, prepared.material, self.tell)
+        self._begin = begin - study.elapsed_s  # earlier sittings count
+        self._tried = 0
+        self._best: Best | None = None
+        self._baseline_usd: float | None = None
+        self.reused: int | None = None
+
+    def elapsed_s(self) -> float:
+        """Wall time of the study, earlier sittings included."""
+        return time.monotonic() - self._begin
+
+    def tell(self, doing: str) -> None:
+        """Tell the watcher what is being done."""
+        best = self._best
+        self.watcher(
+            Progress(
+                doing=doing,
+                elapsed_s=self.elapsed_s(),
+                budget_s=self.budget_s,
+                tried=self._tried,
+                best="" if best is None else best.name,
+                usd_per_million=None if best is None else best.usd_per_million,
+                baseline_usd_per_million=self._baseline_usd,
+                proved=best is not None and best.proved,
+            )
+        )
+
+    def run(self) -> Choice:
+        """Carry out what the search asks for until it ends."""
+        search = solve(self._facts())
+        try:
+            action = next(search)
+            while True:
+                if isinstance(action, Answer) and action.split == "certify" and self.reused is None:
+                    self.reused = open_certify(self.prepared.splits.data_digest, self.study.study_id)
+                outcome, elapsed_s = self._done_before(action) or self._do(action)
+                if isinstance(outcome, Failure) and self._is_baseline(action):
+                    raise ModelError(
+                        self.prepared.brief.model.path,
+                        f"it does not run: {outcome.reason}",
+                        "check the model with its own runtime on a few of these rows",
+                    )
+                action = search.send(Reply(outcome, self.budget_s - elapsed_s))
+        except StopIteration as stop:
+            choice: Choice = stop.value
+            return choice
+        finally:
+            self.workbench.close()
+
+    def _done_before(self, action: Action) -> tuple[Outcome | Answered, float] | None:
+        if isinstance(action, Best):
+            return None
+        entry = self.study.recall(action.content_digest)
+        if entry is None:
+            return None
+        if isinstance(action, Build | Speed):
+            self._tried += 1
+        return self.workbench.recalled(action, entry.value), entry.elapsed_s
+
+    def _do(self, action: Action) -> tuple[Outcome | Answered, float]:
+        if isinstance(action, Best):
+            self._note_best(action)
+            return None, self.elapsed_s()
+        if isinstance(action, Build | Speed):
+            self._tried += 1
+        outcome = self.workbench.carry_out(action, max(1.0, self.budget_s - self.elapsed_s()))
+        elapsed_s = self.elapsed_s()
+        value = outcome.model_dump(mode="json") if isinstance(outcome, Noun) else {}
+        self.study.record(action.content_digest, value, elapsed_s)
+        return outcome, elapsed_s
+
+    def _note_best(self, best: Best) -> None:
+        self._best = best
+        if self._baseline_usd is None:
+            self._baseline_usd = best.usd_per_million
+        (self.folder / STUDY / BEST).write_text(best.model_dump_json(indent=2), encoding="utf-8")
+        self.tell(f"{best.name} is the best so far")
+
+    def _is_baseline(self, action: Action) -> bool:
+        return isinstance(action, Speed) and action.config == self.prepared.material.baseline and action.default
+
+    def _facts(self) -> SearchFacts:
+        prepared, material = self.prepared, self.prepared.material
+        brief = prepared.brief
+        judge = prepared.judge
+        return SearchFacts(
+            budget_s=self.budget_s,
+            finish_s=min(BREADTH_S, FINISH_SHARE * self.budget_s),
+            n_search=material.splits["search"].n,
+            n_certify=material.splits["certify"].n,
+            cores=material.cores,
+            confidence=brief.quality.confidence,
+            p99_limit_s=brief.limits.p99_s,
+            memory_limit_bytes=brief.limits.memory_bytes,
+            rate_rps=None if material.traffic is None else material.traffic.rate_rps,
+            usd_per_hour=prepared.price.usd_per_hour,
+            judged=judge is not None,
+            counts_correct=judge is not None and judge.metric.name == "accuracy",
+            baseline=material.baseline,
+            originals=prepared.originals,
+            recipes=prepared.recipes,
+            configs_of=prepared.configs_of,
+        )
+
+
+def _new_folder(source: Path) -> Path:
+    base = Path(f"equipoise-{source.stem}")
+    numbered = (base if count == 1 else base.with_name(f"{base.name}-{count}") for count in range(1, 10_000))
+    return next(folder for folder in numbered if not folder.exists())
+
+
+def _leave_nothing(folder: Path, existed: bool) -> None:
+    shutil.rmtree(folder / STUDY, ignore_errors=True)
+    if not existed:
+        shutil.rmtree(folder, ignore_errors=True)

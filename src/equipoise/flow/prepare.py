@@ -1,0 +1,329 @@
+"""Everything before the search: the model and the data are read, checked and divided, the price is looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.compose.actions import Config
+from equipoise.compress.base import ModelFacts
+from equipoise.compress.propose import propose_recipes
+from equipoise.core.brief import Brief
+from equipoise.core.environment import Environment
+from equipoise.core.price import Price
+from equipoise.core.profile import Settings
+from equipoise.core.recipe import Recipe
+from equipoise.core.splits import Splits
+from equipoise.core.variant import Variant
+from equipoise.errors import BriefError, DataError, ModelError, SandboxError
+from equipoise.flow.evidence import MAIN, Judge
+from equipoise.flow.traffic import Traffic
+from equipoise.flow.workbench import CHECK_ROWS, Material
+from equipoise.host.environment import environment
+from equipoise.host.sandbox import Sandbox
+from equipoise.ingest.model import ImportedModel, check_alternative, import_model
+from equipoise.ingest.prices import extrapolation_note, price_for
+from equipoise.ingest.splits import split_rows
+from equipoise.ingest.study_data import StudyData, load_study_data
+from equipoise.ingest.table import read_table
+from equipoise.ingest.trace import busiest_window, read_trace
+from equipoise.measure.session import answer, open_session
+from equipoise.preprocess.answers import OutputMeaning, infer_meaning
+from equipoise.preprocess.rows import Rows
+from equipoise.registry import runtimes
+from equipoise.stats.metrics import metric_named
+from equipoise.store.artifacts import artifact_bytes, artifact_digest
+from equipoise.store.study import StudyFolder
+
+Array = NDArray[Any]
+IMPORT_TIMEOUT_S = 300.0
+IMPORT_MEMORY_SHARE = 0.5
+TRACE_WINDOW_S = 60.0
+NATIVE = {"onnx": "onnxruntime", "openvino": "openvino", "sklearn": "sklearn"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the search starts from, and what the answer is written with.
+
+    Attributes:
+        brief: What is wanted.
+        material: What the workbench works on.
+        judge: Judges candidates; null with the metric `none`.
+        meaning: What the judged output holds.
+        originals: Other runtimes and precisions for the artifact as given, and the alternatives in theirs.
+        recipes: What is worth building.
+        splits: How the rows were divided.
+        total_rows: Rows of the data file.
+        price: Of this machine.
+        environment: This machine.
+        warnings: What the person should know.
+    """
+
+    brief: Brief
+    material: Material
+    judge: Judge | None
+    meaning: OutputMeaning
+    originals: tuple[Config, ...]
+    recipes: tuple[Recipe, ...]
+    splits: Splits
+    total_rows: int
+    price: Price
+    environment: Environment
+    warnings: tuple[str, ...]
+
+    def configs_of(self, variant: Variant) -> tuple[Config, ...]:
+        """Runtimes and precisions for a variant that was built."""
+        return configs_of(variant, self.environment)
+
+
+def prepare(brief: Brief, study: StudyFolder) -> Prepared:
+    """Read, check and divide everything that the brief names.
+
+    Raises:
+        InputError: Something the person gave cannot be used.
+    """
+    machine = environment()
+    price = price_for(brief.hardware, machine)
+    traffic = _traffic(brief)
+    table = read_table(Path(brief.data.path), brief.data.columns)
+    path = Path(brief.model.path)
+    model, original = _import(path, Recipe(), brief, table, study)
+    data = load_study_data(brief, model)
+    alternatives: dict[str, tuple[ImportedModel, Variant]] = {}
+    for other in map(Path, brief.model.alternatives):
+        imported = _import(other, Recipe(source=_source_name(other, alternatives)), brief, table, study)
+        check_alternative(other, model, imported[0])
+        alternatives[imported[1].recipe.source] = imported
+    baseline = native_config(original, machine)
+    meaning = _meaning(brief, model, data, baseline, study)
+    index, splits = split_rows(data.rows, brief, data.train, seed=brief.seed)
+    calibration = data.calibration if data.calibration is not None else data.rows.take(index.calibrate)
+    rows = {"search": data.rows.take(index.search), "certify": data.rows.take(index.certify)}
+    metric_name = _metric_name(brief, data, meaning)
+    judge = None
+    if metric_name != "none":
+        positive = _positive_class(brief, meaning)
+        judge = Judge(
+            metric=metric_named(metric_name, positive),
+            meaning=meaning,
+            data=brief.data,
+            max_drop=brief.quality.max_drop,
+            confidence=brief.quality.confidence,
+            splits=rows,
+            seed=brief.seed,
+        )
+    variants = {"model": original} | {source: variant for source, (_, variant) in alternatives.items()}
+    facts = {"model": model} | {source: imported for source, (imported, _) in alternatives.items()}
+    originals = [config for config in configs_of(original, machine) if config != baseline]
+    for _, variant in alternatives.values():
+        originals += configs_of(variant, machine)
+    note = extrapolation_note(price, machine)
+    return Prepared(
+        brief=brief,
+        material=Material(
+            originals=variants,
+            baseline=baseline,
+            native=lambda variant: native_config(variant, machine),
+            splits=rows,
+            calibration=calibration,
+            output=meaning.output,
+            judge=judge,
+            traffic=traffic,
+            limits=brief.limits,
+            seed=brief.seed,
+            cores=machine.cores,
+            environment=machine.content_digest,
+        ),
+        judge=judge,
+        meaning=meaning,
+        originals=tuple(originals),
+        recipes=_recipes(facts, machine),
+        splits=splits,
+        total_rows=int(np.count_nonzero(data.rows.population == MAIN)),
+        price=price,
+        environment=machine,
+        warnings=(*model.warnings, *data.warnings, *([note] if note else [])),
+    )
+
+
+def native_config(variant: Variant, machine: Environment) -> Config:
+    """A variant in the runtime of its format, in its own precision."""
+    runtime = NATIVE[variant.format]
+    precision = runtimes()[runtime].precisions(variant.format, variant.quantized, machine)[0]
+    return Config(variant=variant, runtime=runtime, precision=precision)
+
+
+def configs_of(variant: Variant, machine: Environment) -> tuple[Config, ...]:
+    """A variant in every runtime and precision that can run it here, its native one first."""
+    native = native_config(variant, machine)
+    found = [
+        Config(variant=variant, runtime=name, precision=precision)
+        for name, runtime in runtimes().items()
+        if variant.format in runtime.formats
+        for precision in runtime.precisions(variant.format, variant.quantized, machine)
+    ]
+    return tuple(sorted(found, key=lambda config: config != native))
+
+
+def _import(path: Path, recipe: Recipe, brief: Brief, table: Any, study: StudyFolder) -> tuple[ImportedModel, Variant]:
+    folder = study.new_folder()
+    with Sandbox(study.log(f"import-{recipe.source}")) as child:
+        try:
+            model: ImportedModel = child.call(
+                import_model, path, brief.model.trust, folder, table.head(CHECK_ROWS), timeout_s=IMPORT_TIMEOUT_S
+            )
+        except SandboxError as error:
+            raise ModelError(str(path), f"reading it ended with: {error}", "check the file") from error
+    digest = artifact_digest(folder)
+    variant = Variant(
+        recipe=recipe,
+        artifact=digest,
+        format=model.format,
+        quantized=model.quantized,
+        spec=model.spec,
+        artifact_bytes=artifact_bytes(folder),
+        build_s=0.0,
+        data_use="none",
+        tool_versions={},
+    )
+    study.keep_artifact(folder, digest)
+    return model, variant
+
+
+def _source_name(path: Path, taken: dict[str, Any]) -> str:
+    name = path.name
+    count = 2
+    while name in taken or name == "model":
+        name = f"{path.stem}-{count}{path.suffix}"
+        count += 1
+    return name
+
+
+def _recipes(models: dict[str, ImportedModel], machine: Environment) -> tuple[Recipe, ...]:
+    """The recipes of all sources, taking one of each in turn."""
+    proposed = [
+        propose_recipes(
+            ModelFacts(
+                format=model.format,
+                spec=model.spec,
+                operators=model.operators,
+                estimators=model.estimators,
+                environment=machine,
+            ),
+            source,
+        )
+        for source, model in models.items()
+    ]
+    longest = max(map(len, proposed), default=0)
+    return tuple(recipes[turn] for turn in range(longest) for recipes in proposed if turn < len(recipes))
+
+
+def _traffic(brief: Brief) -> Traffic | None:
+    workload = brief.workload
+    if workload.trace is not None:
+        times = busiest_window(read_trace(Path(workload.trace)), TRACE_WINDOW_S, brief.seed)
+        return Traffic(rate_rps=len(times) / TRACE_WINDOW_S, workload=workload, trace_s=times)
+    if workload.rate_rps is None:
+        return None
+    return Traffic(rate_rps=workload.rate_rps, workload=workload, trace_s=None)
+
+
+def _metric_name(brief: Brief, data: StudyData, meaning: OutputMeaning) -> str:
+    """The brief's metric; else R2 for numbers, accuracy for classes, and agreement where there is no target."""
+    if brief.quality.metric is not None:
+        return brief.quality.metric
+    if data.rows.target is not None:
+        return "r2" if meaning.kind == "value" else "accuracy"
+    if meaning.kind == "value":
+        raise DataError(
+            brief.data.path,
+            "it has no target, and the model predicts numbers",
+            "name the target with --target, or compare speed alone with --metric none",
+        )
+    return "agreement"
+
+
+def _positive_class(brief: Brief, meaning: OutputMeaning) -> int | None:
+    wanted = brief.quality.positive_class
+    if wanted is None:
+        return None
+    names = [str(label) for label in meaning.labels or ()]
+    if wanted not in names:
+        raise BriefError("--positive-class", f"found {wanted!r}", f"needed one of the classes: {', '.join(names)}")
+    return names.index(wanted)
+
+
+def _meaning(
+    brief: Brief, model: ImportedModel, data: StudyData, baseline: Config, study: StudyFolder
+) -> OutputMeaning:
+    """What the judged output holds, from the baseline's answers to some rows: the first proof that it runs at all."""
+    probe = _probe_rows(data.rows)
+    settings = Settings(runtime=baseline.runtime, precision=baseline.precision, threads=1, replicas=1, batch=1)
+    metric = brief.quality.metric
+    if metric is None and data.rows.target is None:
+        metric = "agreement"
+    with Sandbox(study.log("first-answers")) as child:
+        try:
+            child.call(
+                open_session,
+                baseline.runtime,
+                study.artifact(baseline.variant.artifact),
+                settings,
+                probe.feeds,
+                timeout_s=IMPORT_TIMEOUT_S,
+            )
+            outputs: dict[str, Array] = child.call(answer, probe.feeds, 16, timeout_s=IMPORT_TIMEOUT_S)
+        except SandboxError as error:
+            raise _rejected(brief, data.rows, error) from error
+    return infer_meaning(
+        model.spec,
+        outputs,
+        target=data.rows.target,
+        metric=metric,
+        output=brief.model.output,
+        output_kind=brief.model.output_kind,
+        labels=brief.model.labels,
+        class_labels=model.class_labels,
+        task=model.task,
+        multilabel=model.multilabel,
+    )
+
+
+def _probe_rows(rows: Rows) -> Rows:
+    """The first rows, and for each column that has missing values the first row that has one."""
+    index = list(range(min(CHECK_ROWS, rows.n)))
+    for array in rows.feeds.values():
+        missing = _missing_rows(array)
+        if len(missing):
+            index.append(int(missing[0]))
+    return rows.take(np.array(sorted(set(index)), dtype=np.intp))
+
+
+def _missing_rows(array: Array) -> NDArray[np.intp]:
+    flat = array.reshape(len(array), -1)
+    if flat.dtype == object:
+        return np.flatnonzero([any(value is None for value in row) for row in flat])
+    if flat.dtype.kind == "f":
+        return np.flatnonzero(np.isnan(flat).any(axis=1))
+    return np.empty(0, dtype=np.intp)
+
+
+def _rejected(brief: Brief, rows: Rows, error: SandboxError) -> DataError | ModelError:
+    holes = {name: missing for name, array in rows.feeds.items() if len(missing := _missing_rows(array))}
+    if holes:
+        found = ", ".join(f"{name!r} ({len(rows_)} rows, first row {rows_[0]})" for name, rows_ in holes.items())
+        return DataError(
+            brief.data.path,
+            f"values are missing in {found}, and the model does not run: {error}",
+            "fill them, leave these rows out, or put an imputer into the pipeline",
+        )
+    return ModelError(
+        brief.model.path,
+        f"it does not run on the rows of {brief.data.path}: {error}",
+        "check names, types and shapes of its inputs against the data",
+    )

@@ -1,0 +1,78 @@
+"""The answer in one plain sentence."""
+
+from __future__ import annotations
+
+from equipoise.core.brief import Brief
+from equipoise.core.candidate import Candidate
+from equipoise.core.result import Result
+from equipoise.report.wording import allowed, duration, money, quality, times
+
+
+def sentence(result: Result, brief: Brief) -> str:
+    """Say what to do, what it costs, and what is known of it.
+
+    Args:
+        result: All but the sentence.
+        brief: The limits.
+    """
+    chosen, cost = result.chosen, result.cost
+    if chosen is None:
+        miss = result.nearest_miss
+        if miss is None:
+            return "Nothing meets these limits, and nothing came near enough to measure."
+        return (
+            f"Nothing meets these limits; the nearest miss is {miss.name}: the limit that binds is {miss.limit}, "
+            f"{miss.found} where {miss.needed} is needed."
+        )
+    if result.decision == "keep":
+        text = "Keep your model: nothing that was tried is surely cheaper and provably as good."
+        if cost.ratio is not None and cost.ratio > 1.05:
+            text += (
+                f" With {_setting(chosen)} it costs {money(cost.usd_per_million_chosen)} instead of "
+                f"{money(cost.usd_per_million_baseline)} per million requests."
+            )
+        return text
+    parts = [_saving(result), _speed(chosen, brief)]
+    certificate = result.certificate
+    if certificate is not None:
+        before, after = (
+            quality(certificate.metric, value.value) for value in (certificate.baseline, certificate.chosen)
+        )
+        parts.append(
+            f"{certificate.metric.replace('_', ' ')} {before} -> {after}, certified to lose at most "
+            f"{allowed(certificate.metric, certificate.margin)} with {certificate.confidence:.0%} confidence"
+        )
+    else:
+        parts.append("speed and cost alone were compared, nothing about quality is proved")
+    what = f"{chosen.recipe} on {chosen.runtime} in {chosen.precision}, {_setting(chosen)}"
+    return f"Serve {what}, instead of what you have: {'; '.join(part for part in parts if part)}."
+
+
+def _saving(result: Result) -> str:
+    cost = result.cost
+    if cost.usd_per_million_baseline is None:
+        return f"{money(cost.usd_per_million_chosen)} per million requests, where the original cannot meet the limits"
+    text = (
+        f"{money(cost.usd_per_million_chosen)} instead of {money(cost.usd_per_million_baseline)} per million requests "
+        f"({times(cost.ratio)} cheaper, {times(cost.ratio_tuned)} than the original with its best settings)"
+    )
+    if cost.basis == "provisioned" and cost.ratio_tuned is not None and cost.ratio_tuned <= 1 and cost.ratio_interval:
+        text = (
+            f"the same bill at this traffic ({money(cost.usd_per_million_chosen)} per million requests), and room for "
+            f"{times(cost.ratio_interval.value)} as much on the same machines"
+        )
+    return text
+
+
+def _speed(chosen: Candidate, brief: Brief) -> str:
+    p99 = chosen.latency_s.p99
+    if p99 is None:
+        return ""
+    limit = "" if brief.limits.p99_s is None else f" (limit {duration(brief.limits.p99_s)})"
+    return f"p99 {duration(p99.value)}{limit}"
+
+
+def _setting(candidate: Candidate) -> str:
+    threads = f"{candidate.threads} thread{'s' * (candidate.threads != 1)}"
+    replicas = f" x {candidate.replicas} replicas" if candidate.replicas > 1 else ""
+    return f"{threads}{replicas} and batches of {candidate.batch}"

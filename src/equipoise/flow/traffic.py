@@ -1,0 +1,171 @@
+"""Puts the brief's traffic on an entrant, in a process of its own, and finds what one machine sustains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.compose.actions import Load, Loaded
+from equipoise.core.brief import WorkloadBrief
+from equipoise.core.estimate import Estimate
+from equipoise.core.plan import BatchRule
+from equipoise.core.profile import LatencyQuantiles, Profile
+from equipoise.host.sandbox import Sandbox
+from equipoise.measure.arrivals import arrivals, share_of
+from equipoise.measure.load import LoadResult, run_load, sustainable_rate
+from equipoise.measure.session import answer_index, open_session
+from equipoise.policy.batch import ServiceModel, batch_rule
+from equipoise.policy.cost import machines_needed
+from equipoise.runtimes.base import Array
+from equipoise.stats.intervals import quantile_estimate
+from equipoise.store.study import StudyFolder
+
+OPEN_TIMEOUT_S = 120.0
+P99_SAMPLES = 320
+"""Requests of a run that bound its p99 with a few to spare."""
+MOST_UTILISED = 0.9
+"""Without a p99 limit, a machine is given at most this share of its throughput: beyond it queues grow without end."""
+PROBES = 4
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The brief's traffic.
+
+    Attributes:
+        rate_rps: Mean requests a second; of a trace, over its busiest window.
+        workload: How they arrive.
+        trace_s: Arrivals of the trace's busiest window, seconds from its start; null without a trace.
+    """
+
+    rate_rps: float
+    workload: WorkloadBrief
+    trace_s: NDArray[np.float64] | None
+
+    def on_one_machine(self, rate_rps: float, seconds: float, seed: int) -> NDArray[np.float64]:
+        """Arrivals on one machine that gets `rate_rps` of the traffic, for `seconds`: at least one.
+
+        A trace is thinned, as a load balancer would, never stretched or compressed; a rate above its own is drawn as
+        Poisson arrivals.
+        """
+        rng = np.random.default_rng(seed)
+        if self.trace_s is not None and rate_rps <= self.rate_rps:
+            times = share_of(self.trace_s[self.trace_s < seconds], rate_rps / self.rate_rps, rng)
+        else:
+            kind = "poisson" if self.trace_s is not None else self.workload.arrivals
+            times = arrivals(kind, rate_rps, seconds, rng)
+        return times if len(times) else np.zeros(1)
+
+
+def put_under_traffic(
+    action: Load,
+    traffic: Traffic,
+    study: StudyFolder,
+    sample: Mapping[str, Array],
+    memory_cap_bytes: int | None,
+    environment: str,
+    seed: int,
+    limit_s: float | None,
+) -> Loaded:
+    """Measure latency from intended arrival to answer, and the requests a second that one machine sustains.
+
+    Args:
+        action: What runs, its service times, and how long this may take.
+        traffic: The brief's.
+        study: Where raw samples and logs are kept.
+        sample: Real rows that are sent, over and over.
+        memory_cap_bytes: Largest resident size of the process; null for the default.
+        environment: Digest of the environment that the profile is bound to.
+        seed: For the arrivals.
+        limit_s: The p99 limit; null for none.
+
+    Returns:
+        Latency under a machine's share of the traffic. Where that share brings too few requests for a p99 within the
+        time, a heavier traffic is sent, whose p99 is no better than the one it stands for.
+
+    Raises:
+        SandboxError: The process did not finish.
+    """
+    entrant = action.entrant
+    throughput_rps = max(point.rows_per_s for point in action.points)
+    service = ServiceModel([(point.batch, point.batch_s) for point in action.points])
+    begin = time.monotonic()
+    with Sandbox(study.log(f"load-{entrant.content_digest[:16]}"), memory_cap_bytes) as child:
+        child.call(
+            open_session,
+            entrant.config.runtime,
+            study.artifact(entrant.config.variant.artifact),
+            entrant.settings,
+            sample,
+            timeout_s=OPEN_TIMEOUT_S,
+        )
+        cold_start_s = time.monotonic() - begin
+        run_s = max(1.0, action.seconds / (PROBES + 2))
+
+        def load_at(rate_rps: float, seconds: float = run_s) -> LoadResult:
+            rule = _rule(action, service, limit_s, rate_rps)
+            times = traffic.on_one_machine(rate_rps, seconds, seed)
+            answered: LoadResult = child.call(
+                send, times, rule, service, entrant.settings.replicas, limit_s, timeout_s=10 + 10 * seconds
+            )
+            return answered
+
+        ceiling_rps = MOST_UTILISED * throughput_rps
+        if limit_s is None:
+            sustained_rps = ceiling_rps
+        elif traffic.rate_rps <= ceiling_rps and load_at(traffic.rate_rps).late_share(limit_s) <= 0.01:
+            sustained_rps = traffic.rate_rps
+        else:
+            most_rps = min(throughput_rps, traffic.rate_rps)
+            sustained_rps = sustainable_rate(load_at, limit_s, most_rps, PROBES)
+        share_rps = traffic.rate_rps
+        if sustained_rps > 0:
+            share_rps /= machines_needed(traffic.rate_rps, sustained_rps)
+        share_rps = min(max(share_rps, P99_SAMPLES / (2 * run_s)), ceiling_rps)
+        final = load_at(share_rps, 2 * run_s)
+        peak_memory_bytes = child.peak_memory_bytes
+    study.save_arrays(f"load-{action.content_digest}", {"latency_s": final.latency_s, "batch_rows": final.batch_rows})
+    # A run that was given up answered only its luckiest requests: their quantiles would flatter it.
+    seen = final.latency_s if final.unfinished == 0 else np.empty(0)
+    method = f"open loop, {share_rps:,.1f} requests/s on one machine, from intended arrival"
+    profile = Profile(
+        latency_s=LatencyQuantiles(
+            p50=_quantile(seen, 0.5, method), p95=_quantile(seen, 0.95, method), p99=_quantile(seen, 0.99, method)
+        ),
+        throughput_rps=Estimate(
+            value=throughput_rps, low=None, high=None, n=len(action.points), method="best median over batch sizes"
+        ),
+        sustained_rps=sustained_rps,
+        peak_memory_bytes=Estimate(
+            value=float(peak_memory_bytes), low=None, high=None, n=1, method="largest resident size, sampled"
+        ),
+        cold_start_s=Estimate(
+            value=cold_start_s, low=None, high=None, n=1, method="from starting the process to the first answer"
+        ),
+        environment=environment,
+        samples=f"load-{action.content_digest}",
+    )
+    return Loaded(profile=profile, batch_rule=_rule(action, service, limit_s, share_rps))
+
+
+def send(
+    times: NDArray[np.float64], rule: BatchRule, service: ServiceModel, replicas: int, limit_s: float | None
+) -> LoadResult:
+    """Run one open-loop load on the child's opened artifact (runs inside the child)."""
+    return run_load(answer_index, times, rule, service, replicas, limit_s)
+
+
+def _rule(action: Load, service: ServiceModel, limit_s: float | None, rate_rps: float) -> BatchRule:
+    settings = action.entrant.settings
+    if settings.default:  # as deployed: one request at a time
+        return BatchRule(max_rows=settings.batch, limit_s=limit_s)
+    return batch_rule(service, limit_s, rate_rps)
+
+
+def _quantile(samples: NDArray[np.float64], q: float, method: str) -> Estimate | None:
+    estimate = quantile_estimate(samples, q) if len(samples) else None
+    return None if estimate is None else estimate.model_copy(update={"method": f"{method}; {estimate.method}"})

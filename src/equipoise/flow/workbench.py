@@ -1,0 +1,368 @@
+"""Carries out what the search asks for: builds, times and answers in child processes, and keeps what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.compose.actions import (
+    Action,
+    Answer,
+    Answered,
+    Best,
+    Build,
+    Config,
+    Entrant,
+    Load,
+    Loaded,
+    Outcome,
+    Race,
+    Raced,
+    Speed,
+    Sped,
+    SpeedPoint,
+)
+from equipoise.compose.certify import Judgement
+from equipoise.compress.base import BuildContext
+from equipoise.compress.build import build
+from equipoise.compress.conversion import check_conversion
+from equipoise.core.brief import LimitsBrief
+from equipoise.core.estimate import Estimate
+from equipoise.core.profile import Settings
+from equipoise.core.recipe import Recipe
+from equipoise.core.variant import Failure, Stage, Variant
+from equipoise.errors import EquipoiseError, SandboxError
+from equipoise.flow.race import race
+from equipoise.flow.traffic import Traffic, put_under_traffic
+from equipoise.host.sandbox import Sandbox
+from equipoise.measure.session import answer, open_session, sweep
+from equipoise.preprocess.rows import Rows
+from equipoise.registry import techniques
+from equipoise.store.study import StudyFolder
+
+Array = NDArray[Any]
+CHECK_ROWS = 256
+SAMPLE_ROWS = 512
+CHUNK_BYTES = 8 * 2**20
+OPEN_TIMEOUT_S = 120.0
+BUILD_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the workbench works on.
+
+    Attributes:
+        originals: Recipe source to the variant that was given.
+        baseline: The artifact as given, in its native runtime and precision.
+        native: Format to the runtime and precision that check a conversion into it.
+        splits: `search` and `certify` rows.
+        calibration: Rows that techniques may read.
+        output: The output that is judged.
+        judge: Judges a candidate's outputs on the first rows of a split; null with the metric `none`.
+        traffic: The brief's traffic; null for none.
+        limits: The brief's limits.
+        seed: For everything random.
+        cores: Cores that may be used.
+        environment: Digest of the environment.
+    """
+
+    originals: dict[str, Variant]
+    baseline: Config
+    native: Callable[[Variant], Config]
+    splits: dict[str, Rows]
+    calibration: Rows
+    output: str
+    judge: Callable[[dict[str, Array], dict[str, Array], str, int], tuple[Judgement, Estimate]] | None
+    traffic: Traffic | None
+    limits: LimitsBrief
+    seed: int
+    cores: int
+    environment: str
+
+
+class Workbench:
+    """Carries out actions; one child with an opened artifact is kept for the next action that needs the same.
+
+    Args:
+        study: Where artifacts, outputs and logs are kept.
+        material: What is worked on.
+        tell: Told what is being done, in a few words.
+    """
+
+    def __init__(self, study: StudyFolder, material: Material, tell: Callable[[str], None]) -> None:
+        self.study = study
+        self.material = material
+        self._tell = tell
+        self._variants: dict[str, Variant] = {}
+        self._checks: dict[str, dict[str, Array]] = {}
+        self._baseline_answers: dict[tuple[str, int], dict[str, Array]] = {}
+        self._child: tuple[tuple[str, int, int, bool], Sandbox] | None = None
+        self._sample = material.calibration.take(slice(0, SAMPLE_ROWS)).feeds
+
+    def close(self) -> None:
+        """End the child that is kept."""
+        if self._child is not None:
+            self._child[1].close()
+            self._child = None
+
+    def carry_out(self, action: Action, remaining_s: float) -> Outcome | Answered:
+        """Do what is asked.
+
+        Args:
+            action: What to do.
+            remaining_s: Wall time that is left of the budget; nothing may take longer.
+
+        Returns:
+            What came of it; a `Failure` where it could not be done.
+        """
+        if isinstance(action, Best):
+            return None
+        stage: Stage
+        match action:
+            case Build(recipe=recipe):
+                stage, name = "build", str(recipe)
+            case Load(entrant=entrant):
+                stage, name, recipe = "load", entrant.name, entrant.config.variant.recipe
+            case Race():
+                stage, name, recipe = "time", "race", Recipe()
+            case Speed(config=config):
+                stage, name, recipe = "screen", config.name, config.variant.recipe
+            case Answer(config=config, split=split):
+                stage = "screen" if split == "search" else "certify"
+                name, recipe = config.name, config.variant.recipe
+        try:
+            return self._do(action, remaining_s)
+        except SandboxError as error:
+            self.close()
+            return Failure(name=name, recipe=recipe, stage=stage, reason=error.message, log=error.log)
+        except EquipoiseError as error:
+            return Failure(name=name, recipe=recipe, stage=stage, reason=str(error))
+
+    def recalled(self, action: Action, value: dict[str, Any]) -> Outcome | Answered:
+        """What came of an action in an earlier sitting, from what the journal holds of it."""
+        if "reason" in value:
+            return Failure.model_validate(value)
+        match action:
+            case Build():
+                variant = Variant.model_validate(value)
+                self._variants[action.recipe.content_digest] = variant
+                return variant
+            case Speed():
+                return Sped.model_validate(value)
+            case Answer():
+                return self._judged(action)
+            case Race():
+                return Raced.model_validate(value)
+            case Load():
+                return Loaded.model_validate(value)
+            case Best():
+                return None
+
+    def outputs(self, action: Answer) -> dict[str, Array]:
+        """The outputs that an `Answer` kept."""
+        return self.study.load_arrays(self._outputs_name(action))
+
+    # --- the actions --------------------------------------------------------------------------------------------
+
+    def _do(self, action: Action, remaining_s: float) -> Outcome | Answered:
+        match action:
+            case Build():
+                return self._build(action.recipe, remaining_s)
+            case Speed():
+                return self._speed(action, remaining_s)
+            case Answer():
+                return self._answer(action, remaining_s)
+            case Race():
+                self.close()
+                self._tell(f"timing {len(action.entrants)} finalists in turns")
+                return race(action, self.study, self._sample, self._memory_cap, self.material.environment)
+            case Load():
+                self.close()
+                self._tell(f"the brief's traffic on {action.entrant.name}")
+                return self._load(action)
+            case Best():
+                return None
+
+    def _build(self, recipe: Recipe, remaining_s: float) -> Variant:
+        parent = self._variant(Recipe(source=recipe.source, steps=recipe.steps[:-1]), remaining_s)
+        self._tell(f"building {recipe}")
+        folder = self.study.new_folder()
+        context = BuildContext(
+            calibration=self.material.calibration,
+            output=self.material.output,
+            folder=folder,
+            seed=self.material.seed,
+            threads=self.material.cores,
+        )
+        begin = time.monotonic()
+        with Sandbox(self.study.log(f"build-{recipe.content_digest[:16]}")) as child:
+            built = child.call(
+                build,
+                recipe,
+                self.study.artifact(parent.artifact),
+                parent.format,
+                context,
+                timeout_s=max(5.0, min(remaining_s - 5.0, BUILD_SHARE * self.material.limits.budget_s)),
+            )
+        technique = techniques()[recipe.steps[-1].technique]
+        data_uses = ("none", "unlabelled", "labelled")
+        variant = Variant(
+            recipe=recipe,
+            artifact=built.digest,
+            format=built.format,
+            quantized=built.quantized,
+            spec=built.spec,
+            artifact_bytes=built.artifact_bytes,
+            build_s=time.monotonic() - begin,
+            data_use=max(parent.data_use, technique.data_use, key=data_uses.index),
+            tool_versions=built.tool_versions,
+        )
+        self.study.keep_artifact(folder, built.digest)
+        self._variants[recipe.content_digest] = variant
+        native = self.material.native(variant)
+        with self._opened(native, self.material.cores, 1, False, remaining_s, check=False) as child:
+            answers = self._check_answers(child, remaining_s)
+        check_conversion(self._reference(parent, remaining_s), answers, technique.fidelity)
+        self._checks[variant.artifact] = answers
+        return variant
+
+    def _speed(self, action: Speed, remaining_s: float) -> Sped:
+        config = action.config
+        self._tell(f"timing {config.name}")
+        child = self._kept(config, action.threads, action.replicas, action.default, remaining_s)
+        points = child.call(sweep, action.batches, action.seconds, action.longest_s, timeout_s=max(5.0, remaining_s))
+        return Sped(
+            points=tuple(
+                SpeedPoint(batch=point.batch, rows_per_s=point.rows_per_s, batch_s=point.batch_s) for point in points
+            )
+        )
+
+    def _answer(self, action: Answer, remaining_s: float) -> Answered:
+        self._tell(f"answering {action.rows:,} {action.split} rows with {action.config.name}")
+        settings = action.settings
+        child = self._kept(action.config, settings.threads, settings.replicas, settings.default, remaining_s)
+        rows = self.material.splits[action.split].take(slice(0, action.rows))
+        outputs = self._answers(child, rows, settings.batch, remaining_s)
+        self.study.save_arrays(self._outputs_name(action), outputs)
+        return self._judged(action)
+
+    def _judged(self, action: Answer) -> Answered:
+        if self.material.judge is None:
+            return Answered(None, None)
+        outputs = self.outputs(action)
+        rows = (action.split, action.rows)
+        if action.config == self.material.baseline:  # the search has it answer before all others
+            self._baseline_answers[rows] = outputs
+        judgement, quality = self.material.judge(outputs, self._baseline_answers[rows], *rows)
+        return Answered(judgement, quality)
+
+    def _load(self, action: Load) -> Loaded:
+        if self.material.traffic is None:
+            raise RuntimeError("there is no traffic to load")
+        return put_under_traffic(
+            action,
+            self.material.traffic,
+            self.study,
+            self._sample,
+            self._memory_cap(action.entrant),
+            self.material.environment,
+            self.material.seed,
+            self.material.limits.p99_s,
+        )
+
+    # --- children -----------------------------------------------------------------------------------------------
+
+    def _kept(self, config: Config, threads: int, replicas: int, default: bool, remaining_s: float) -> Sandbox:
+        key = (config.content_digest, threads, replicas, default)
+        if self._child is None or self._child[0] != key:
+            self.close()
+            self._child = (key, self._opened(config, threads, replicas, default, remaining_s))
+        return self._child[1]
+
+    def _opened(
+        self, config: Config, threads: int, replicas: int, default: bool, remaining_s: float, check: bool = True
+    ) -> Sandbox:
+        settings = Settings(
+            runtime=config.runtime,
+            precision=config.precision,
+            threads=threads,
+            replicas=replicas,
+            batch=1,
+            default=default,
+        )
+        entrant = Entrant(name=config.name, config=config, settings=settings)
+        child = Sandbox(self.study.log(f"run-{config.content_digest[:16]}"), self._memory_cap(entrant))
+        try:
+            child.call(
+                open_session,
+                config.runtime,
+                self._place(config.variant),
+                settings,
+                self._sample,
+                timeout_s=max(5.0, min(remaining_s, OPEN_TIMEOUT_S)),
+            )
+            if check:
+                self._check(config, child, remaining_s)
+        except BaseException:
+            child.close()
+            raise
+        return child
+
+    def _check(self, config: Config, child: Sandbox, remaining_s: float) -> None:
+        """Compare a config's answers with its variant's in the native runtime, the first time it is opened."""
+        if config.content_digest in self._checks or config == self.material.native(config.variant):
+            return
+        fidelity = "exact" if config.precision in ("f32", "f64", "int8") else "lossy"
+        check_conversion(
+            self._reference(config.variant, remaining_s), self._check_answers(child, remaining_s), fidelity
+        )
+        self._checks[config.content_digest] = {}
+
+    def _reference(self, variant: Variant, remaining_s: float) -> dict[str, Array]:
+        """A variant's own answers to the check rows, in its native runtime."""
+        if variant.artifact not in self._checks:
+            native = self.material.native(variant)
+            with self._opened(native, self.material.cores, 1, False, remaining_s, check=False) as child:
+                self._checks[variant.artifact] = self._check_answers(child, remaining_s)
+        return self._checks[variant.artifact]
+
+    def _check_answers(self, child: Sandbox, remaining_s: float) -> dict[str, Array]:
+        return self._answers(child, self.material.calibration.take(slice(0, CHECK_ROWS)), 16, remaining_s)
+
+    def _answers(self, child: Sandbox, rows: Rows, batch: int, remaining_s: float) -> dict[str, Array]:
+        """Answers to rows, sent in chunks so that the data does not count as the model's memory."""
+        row_bytes = max(1, sum(array[:1].nbytes for array in rows.feeds.values()))
+        chunk = max(1, CHUNK_BYTES // row_bytes // batch) * batch
+        deadline = time.monotonic() + max(5.0, remaining_s)
+        parts = [
+            child.call(
+                answer, rows.take(slice(start, start + chunk)).feeds, batch, timeout_s=deadline - time.monotonic()
+            )
+            for start in range(0, rows.n, chunk)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _memory_cap(self, entrant: Entrant) -> int | None:
+        """The brief's limit, for everything but the baseline, which must be measured whatever it takes."""
+        return None if entrant.config == self.material.baseline else self.material.limits.memory_bytes
+
+    # --- look-ups -----------------------------------------------------------------------------------------------
+
+    def _variant(self, recipe: Recipe, remaining_s: float) -> Variant:
+        if not recipe.steps:
+            return self.material.originals[recipe.source]
+        known = self._variants.get(recipe.content_digest)
+        return known if known is not None else self._build(recipe, remaining_s)
+
+    def _place(self, variant: Variant) -> Path:
+        return self.study.artifact(variant.artifact)
+
+    def _outputs_name(self, action: Answer) -> str:
+        return f"{action.split}-{action.content_digest}"

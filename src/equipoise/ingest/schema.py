@@ -1,0 +1,61 @@
+"""JSON Schemas (2020-12) of the TOML brief, for editors, and of `result.json`, for whoever reads it.
+
+`python -m equipoise.ingest.schema docs/schema` writes both files; a test holds them in step.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from equipoise.core.result import Result
+from equipoise.ingest.brief_keys import KEYS, SECTIONS, BriefKey
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def brief_schema() -> dict[str, Any]:
+    """The schema of a TOML brief, as editors with taplo or `#:schema` read it."""
+    properties: dict[str, Any] = {}
+    for section, about in SECTIONS.items():
+        keys = [key for key in KEYS if key.section == section]
+        if section:
+            properties[section] = {"description": about} | _table(keys)
+        else:
+            properties |= _table(keys)["properties"]
+    return {
+        "$schema": DIALECT,
+        "title": "Equipoise brief",
+        "description": "What a study needs to know: model, data, limits, traffic and prices.",
+        "type": "object",
+        "properties": properties,
+        "required": ["model", "data"],
+        "additionalProperties": False,
+    }
+
+
+def result_schema() -> dict[str, Any]:
+    """The schema of `result.json`."""
+    return {"$schema": DIALECT} | Result.model_json_schema(mode="serialization") | {"title": "Equipoise result"}
+
+
+def write_schemas(folder: Path) -> None:
+    """Write both schemas into a folder."""
+    for name, schema in (("brief", brief_schema()), ("result", result_schema())):
+        (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
+
+
+def _table(keys: list[BriefKey]) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "type": "object",
+        "properties": {key.toml.rpartition(".")[2]: {"description": key.about} | dict(key.schema) for key in keys},
+        "additionalProperties": False,
+    }
+    required = [key.toml.rpartition(".")[2] for key in keys if key.required]
+    return table | ({"required": required} if required else {})
+
+
+if __name__ == "__main__":
+    write_schemas(Path(sys.argv[1]))

@@ -1,0 +1,180 @@
+"""The measuring child: opens one artifact in one setting, answers rows and times batches.
+
+These functions run inside a `host.sandbox.Sandbox`; the opened artifact is the child's only state.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.core.profile import Settings
+from equipoise.registry import runtimes
+from equipoise.runtimes.base import Session
+
+Array = NDArray[Any]
+DISTINCT_BATCHES = 8
+FALLING = 0.85
+"""Two sizes in a row below this share of the best rows a second end a sweep."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of closed-loop timing saw.
+
+    Attributes:
+        batch_s: Compute time of each batch, seconds: float64[batches].
+        rows_per_s: Rows answered a second, all replicas together.
+    """
+
+    batch_s: NDArray[np.float64]
+    rows_per_s: float
+
+
+class _Opened:
+    def __init__(self, session: Session, replicas: int, sample: Mapping[str, Array]) -> None:
+        self.session = session
+        self.replicas = replicas
+        self.sample = sample
+        self.prepared: dict[int, list[Any]] = {}
+
+
+_opened: _Opened | None = None
+
+
+def open_session(runtime: str, artifact: Path, settings: Settings, sample: Mapping[str, Array]) -> None:
+    """Open the artifact and answer one row, so that the caller can time a cold start.
+
+    Args:
+        runtime: Registered name.
+        artifact: Folder that holds the artifact.
+        settings: Where and how it runs.
+        sample: Real rows to time with, input name to [n, ...].
+    """
+    global _opened  # noqa: PLW0603 - the child's one session
+    session: Session = runtimes()[runtime].open(artifact, settings)
+    _opened = _Opened(session, settings.replicas, sample)
+    rows = session.spec.fixed_batch or 1
+    session.run(session.prepare(_take(sample, 0, rows)))
+
+
+def answer(feeds: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    """Answer all rows of `feeds` in batches of `batch`; a fixed batch size is filled up and the filling dropped."""
+    opened = _current()
+    n = len(next(iter(feeds.values())))
+    fixed = opened.session.spec.fixed_batch
+    size = fixed or batch
+    parts: list[dict[str, Array]] = []
+    for start in range(0, n, size):
+        part = opened.session.run(opened.session.prepare(_take(feeds, start, size, fill=fixed is not None)))
+        kept = min(size, n - start)
+        parts.append({name: array[:kept] for name, array in part.items()} if fixed else part)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def time_batches(batch: int, seconds: float, least: int = 3) -> Round:
+    """Keep every replica busy with batches of real rows for `seconds`, and at least `least` batches in all.
+
+    One batch goes before, untimed: it finds the caches as another process left them.
+    """
+    opened = _current()
+    prepared = _prepared(opened, batch)
+    opened.session.run(prepared[0])
+    durations: list[list[float]] = [[] for _ in range(opened.replicas)]
+    share = -(-least // opened.replicas)
+    barrier = threading.Barrier(opened.replicas)
+    clock = time.perf_counter
+
+    def lane(index: int) -> None:
+        mine = durations[index]
+        batches = itertools.islice(itertools.cycle(prepared), index, None)
+        run = opened.session.run
+        barrier.wait()
+        end = clock() + seconds
+        while True:
+            begin = clock()
+            run(next(batches))
+            done = clock()
+            mine.append(done - begin)
+            if done >= end and len(mine) >= share:
+                return
+
+    begin = clock()
+    if opened.replicas == 1:
+        lane(0)
+    else:
+        with ThreadPoolExecutor(opened.replicas) as pool:
+            list(pool.map(lane, range(opened.replicas)))
+    elapsed = clock() - begin
+    batch_s = np.concatenate([np.asarray(mine) for mine in durations])
+    return Round(batch_s=batch_s, rows_per_s=len(batch_s) * batch / elapsed)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Median speed at one batch size."""
+
+    batch: int
+    rows_per_s: float
+    batch_s: float
+
+
+def sweep(batches: Sequence[int], seconds: float, longest_s: float) -> list[Point]:
+    """Time growing batch sizes, and stop where larger ones can no longer be of use.
+
+    Args:
+        batches: Rows a batch, ascending.
+        seconds: For each size.
+        longest_s: A size whose batches take longer is the last that is timed.
+
+    Returns:
+        A point for each size that was timed: at least one.
+    """
+    points: list[Point] = []
+    for batch in batches:
+        timed = time_batches(batch, seconds)
+        points.append(Point(batch, timed.rows_per_s, float(np.median(timed.batch_s))))
+        best = max(point.rows_per_s for point in points)
+        falling = len(points) > 2 and all(point.rows_per_s < FALLING * best for point in points[-2:])
+        if points[-1].batch_s > longest_s or falling:
+            break
+    return points
+
+
+def answer_index(index: NDArray[np.intp]) -> dict[str, Array]:
+    """Answer the sample's rows at `index`, wrapping around: what an open-loop load calls."""
+    opened = _current()
+    n = len(next(iter(opened.sample.values())))
+    return opened.session.run(opened.session.prepare({name: array[index % n] for name, array in opened.sample.items()}))
+
+
+def _current() -> _Opened:
+    if _opened is None:
+        raise RuntimeError("open_session was not called in this process")
+    return _opened
+
+
+def _prepared(opened: _Opened, batch: int) -> list[Any]:
+    if batch not in opened.prepared:
+        opened.prepared = {
+            batch: [
+                opened.session.prepare(_take(opened.sample, position * batch, batch, fill=True))
+                for position in range(DISTINCT_BATCHES)
+            ]
+        }
+    return opened.prepared[batch]
+
+
+def _take(feeds: Mapping[str, Array], start: int, count: int, *, fill: bool = False) -> dict[str, Array]:
+    n = len(next(iter(feeds.values())))
+    index = np.arange(start, start + count) % n if fill else np.arange(start, min(start + count, n))
+    return {name: np.ascontiguousarray(array[index]) for name, array in feeds.items()}

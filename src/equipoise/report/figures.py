@@ -1,0 +1,305 @@
+"""The report's pictures, one function each: a Plotly figure as plain data, its caption, and the same figures as a table.
+
+Colours are those of Okabe and Ito (2008), which people with any kind of colour vision can tell apart; no picture relies
+on colour alone, markers and dashes differ too. Colours of text and grids are set where the page is shown, light or dark.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from equipoise.core.candidate import Candidate
+from equipoise.core.certificate import Margin
+from equipoise.core.result import Result
+from equipoise.policy.cost import machines_needed, monthly_usd
+from equipoise.report.details import ReportDetails, ScreenedPoint
+from equipoise.report.tradeoff import StairStep, cheapest_within, staircase
+from equipoise.report.wording import (
+    SHARES,
+    duration,
+    loss,
+    metric_name,
+    money,
+    quality,
+    significant,
+)
+
+BLUE, ORANGE, GREEN, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#8a8f98"
+MOST_STEPS = 400
+MOST_OUTLIERS = 60
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture, and what it says in words and figures.
+
+    Attributes:
+        key: Short name, unique on the page.
+        title: Its heading.
+        caption: What it shows, in a sentence or two.
+        plot: Plotly's `data` and `layout`; null where there is nothing to draw, and the caption says why.
+        columns: Headings of the table beside it.
+        rows: Its rows, as text.
+    """
+
+    key: str
+    title: str
+    caption: str
+    plot: Json | None = None
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def frontier(result: Result, details: ReportDetails) -> Picture:
+    """Cost against quality of every candidate that was measured, with the margin."""
+    title = "What each candidate costs, and how good it is"
+    points = [point for point in measured_points(result, details) if point.quality is not None]
+    if details.metric == "none" or not points:
+        return Picture("frontier", title, "Quality was not judged, so there is nothing to weigh cost against.")
+    baseline, chosen = result.baseline.name, result.chosen.name if result.chosen else None
+    groups = (
+        ("other candidates", [p for p in points if p.name not in (baseline, chosen) and not p.certified], GREY, "circle-open", 9),
+        ("proved candidates", [p for p in points if p.name not in (baseline, chosen) and p.certified], SKY, "diamond", 11),
+        ("your model as it is", [p for p in points if p.name == baseline], ORANGE, "square", 15),
+        ("chosen", [p for p in points if p.name == chosen and chosen != baseline], GREEN, "star", 20),
+    )  # fmt: skip
+    traces = [
+        dots(name, group, details.metric, color, symbol, size) for name, group, color, symbol, size in groups if group
+    ]
+    layout = layout(
+        log_axis("US dollars per million answers", tickprefix="$"),
+        axis(metric_name(details.metric), **({"tickformat": ".1%"} if details.metric in SHARES else {})),
+    )
+    start = next((p.quality.value for p in points if p.name == baseline and p.quality), None)
+    if start is not None and details.margin is not None:
+        least = start - _absolute(details.margin, start) * (1 if details.higher_is_better else -1)
+        mark_across(layout, least, "the least you accept")
+        layout["yaxis"]["range"] = _range_around(points, least)
+    caption = (
+        f"Each mark is one way to serve your model: the further left, the cheaper; the {_better(details)}, the better. "
+        "Quality is that on the rows that chose among candidates; the proof further down uses other rows."
+    )
+    rows = tuple(
+        (p.name, money(p.usd_per_million), quality(details.metric, p.quality.value if p.quality else None), p.settings)
+        for p in sorted(points, key=lambda p: p.usd_per_million)
+    )
+    return Picture(
+        "frontier",
+        title,
+        caption,
+        {"data": traces, "layout": layout},
+        ("Candidate", "USD per million", metric_name(details.metric), "Settings"),
+        rows,
+    )
+
+
+def traffic(result: Result, details: ReportDetails) -> Picture:
+    """The monthly bill against traffic, in whole machines, with the break-even."""
+    served = served(result)
+    capacity = {c.name: details.sustained_rps.get(c.name) or c.throughput_rps.value for _, c, _, _ in served}
+    price = result.cost.price.usd_per_hour
+    slowest = min(capacity.values())
+    most = max((details.rate_rps or 0) * 2, slowest * 6, (result.cost.break_even_rps or 0) * 1.5)
+    most = min(most, slowest * 5000)
+    traces = []
+    for label, candidate, color, dash in served:
+        traffic_rps, bill = _steps(price, capacity[candidate.name], most)
+        line = {"color": color, "width": 3, "dash": dash, "shape": "hv"}
+        text = [
+            f"{label}: {money(usd)} a month above {significant(rps)} requests/s"
+            for rps, usd in zip(traffic_rps, bill, strict=True)
+        ]  # noqa: E501
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": label,
+                "x": traffic_rps,
+                "y": bill,
+                "line": line,
+                "text": text,
+                "hoverinfo": "text",
+            }  # noqa: E501
+        )
+    layout = layout(
+        axis("requests a second", rangemode="tozero"), axis("US dollars a month", rangemode="tozero", tickprefix="$")
+    )
+    if details.rate_rps:
+        mark_up(layout, details.rate_rps, "your traffic")
+    break_even = result.cost.break_even_rps
+    if break_even and break_even <= most:
+        mark_up(layout, break_even, "break-even", dash="dot")
+    caption = "Machines come whole: a bill rises in steps, each step one more machine. "
+    if result.chosen is None:
+        caption += "Only your model as it is can be drawn, since nothing else meets the limits."
+    elif break_even:
+        caption += (
+            f"Above {significant(break_even)} requests a second the chosen plan always needs fewer machines than your "
+            "model with its best settings; below, both may fit on as many, and then cost the same."
+        )
+    else:
+        caption += "The chosen plan needs as many machines as your model with its best settings, at any traffic."
+    rates = sorted(
+        {*(most * share for share in (0.05, 0.25, 0.5, 1.0)), *([details.rate_rps] if details.rate_rps else [])}
+    )
+    rows = tuple(
+        (
+            significant(rate),
+            *(
+                f"{money(monthly_usd(price, rate, capacity[c.name]))} ({machines_needed(rate, capacity[c.name]):,})"
+                for _, c, _, _ in served
+            ),
+        )
+        for rate in rates
+    )
+    columns = ("Requests/s", *(f"{label}: USD a month (machines)" for label, _, _, _ in served))
+    return Picture(
+        "traffic", "What it costs as traffic grows", caption, {"data": traces, "layout": layout}, columns, rows
+    )
+
+
+def latency_limit(result: Result, details: ReportDetails) -> Picture:
+    """The cheapest cost for each p99 limit."""
+    title = "What a faster answer costs"
+    points = [p for p in measured_points(result, details) if p.p99_s is not None and p.certified is not False]
+    proved = details.metric != "none"
+    kept = [p for p in points if p.certified or p.name == result.baseline.name] if proved else points
+    steps = staircase(kept, lambda point: point.p99_s)
+    if not steps:
+        return Picture("latency-limit", title, "No candidate was timed long enough to bound its slowest answers (p99).")
+    layout = layout(
+        log_axis("limit for 99 of 100 answers, milliseconds"),
+        axis("cheapest USD per million", rangemode="tozero", tickprefix="$"),
+    )
+    traces = [stairs("cheapest that keeps the limit", steps, BLUE, 1000, duration)]
+    caption = "For each limit on slow answers, the cheapest way that keeps it"
+    caption += " among your model and the candidates whose quality was proved." if proved else "."
+    if details.p99_limit_s is not None:
+        mark_up(layout, details.p99_limit_s * 1000, "your limit", log=True)
+        now = cheapest_within(steps, details.p99_limit_s)
+        loosest = steps[-1]
+        if now is not None and loosest.point.usd_per_million < now.usd_per_million:
+            saved = money(now.usd_per_million - loosest.point.usd_per_million)
+            caption += f" A limit of {duration(loosest.limit)} would save {saved} per million answers."
+        elif now is not None:
+            caption += " A looser limit than yours would save nothing."
+    rows = tuple((duration(step.limit), money(step.point.usd_per_million), step.point.name) for step in steps)
+    columns = ("p99 limit at least", "Cheapest USD per million", "Candidate")
+    return Picture("latency-limit", title, caption, {"data": traces, "layout": layout}, columns, rows)
+
+
+def allowed_drop(result: Result, details: ReportDetails) -> Picture:
+    """The cheapest cost for each allowed drop in quality."""
+    title = "What a little more loss would save"
+    if details.metric == "none":
+        return Picture("allowed-drop", title, "Quality was not judged.")
+    limit = details.p99_limit_s
+    points = [p for p in measured_points(result, details) if limit is None or (p.p99_s is None or p.p99_s <= limit)]
+    zero = [p for p in points if p.name == result.baseline.name]
+    steps = staircase(points, lambda p: 0.0 if p in zero else (None if p.drop_high is None else max(p.drop_high, 0.0)))
+    if not steps:
+        return Picture("allowed-drop", title, "No candidate's loss could be bounded.")
+    scale, unit = (100, "points") if details.metric in SHARES else (1, f"units of {metric_name(details.metric)}")
+    layout = layout(
+        axis(f"allowed drop of {metric_name(details.metric)}, {unit}", rangemode="tozero"),
+        axis("cheapest USD per million", rangemode="tozero", tickprefix="$"),
+    )
+    traces = [stairs("cheapest within the drop", steps, VERMILION, scale, lambda drop: loss(details.metric, drop))]
+    caption = (
+        "For each loss of quality that you might allow, the cheapest candidate whose loss stays below it with the "
+        "confidence you asked for, on the rows that chose among candidates: a forecast, not a proof."
+    )
+    start = result.baseline.quality.value if result.baseline.quality else None
+    if details.margin is not None and start is not None:
+        margin = _absolute(details.margin, start)
+        mark_up(layout, margin * scale, "your margin")
+        caption += f" {one_more(steps, margin, details.metric)}"
+    rows = tuple(
+        (loss(details.metric, step.limit), money(step.point.usd_per_million), step.point.name) for step in steps
+    )
+    columns = ("Allowed drop at least", "Cheapest USD per million", "Candidate")
+    return Picture("allowed-drop", title, caption, {"data": traces, "layout": layout}, columns, rows)
+
+
+def one_more(steps: Sequence[StairStep], margin: float, metric: str) -> str:
+    """What one more point of loss would save; for a metric that is no share, what the next step would."""
+    now = cheapest_within(steps, margin)
+    if now is None:
+        return ""
+    if metric in SHARES:
+        more = cheapest_within(steps, margin + 0.01)
+        what = "One more point"
+    else:
+        later = next((step for step in steps if step.limit > margin * (1 + 1e-9)), None)
+        more, what = (later.point, f"Allowing {loss(metric, later.limit)}") if later else (now, "Allowing more")
+    if more is None or more.usd_per_million >= now.usd_per_million:
+        return f"{what} would save nothing."
+    return f"{what} would save {money(now.usd_per_million - more.usd_per_million)} per million answers ({more.name})."
+
+
+def latencies(result: Result, details: ReportDetails) -> Picture:
+    """How long answers took: the middle half as a box, 98 of 100 between the whiskers, the slowest as dots."""
+    title = "How long answers take"
+    wanted = {c.name: (label, color) for label, c, color, _ in served(result)}
+    names = [name for name in details.latency_samples_s if len(details.latency_samples_s[name])]
+    names.sort(key=lambda name: (name not in wanted, float(np.median(details.latency_samples_s[name]))))
+    names = names[:8]
+    if not names:
+        return Picture("latencies", title, "No raw timings were kept.")
+    traces, rows = [], []
+    for name in reversed(names):
+        label, color = wanted.get(name, (name, GREY))
+        milliseconds = np.sort(np.asarray(details.latency_samples_s[name], dtype=np.float64)) * 1000
+        low, q1, median, q3, high = (float(value) for value in np.quantile(milliseconds, [0.01, 0.25, 0.5, 0.75, 0.99]))
+        traces += box(plain(label), color, (low, q1, median, q3, high), milliseconds[milliseconds > high])
+        cells = (duration(value / 1000) for value in (median, q3, high, milliseconds[-1]))
+        rows.append((label, *cells, f"{len(milliseconds):,}"))
+    layout = layout(log_axis("milliseconds"), {"automargin": True, "type": "category"})
+    layout |= {"showlegend": False, "height": 140 + 62 * len(names)}
+    if details.p99_limit_s is not None:
+        mark_up(layout, details.p99_limit_s * 1000, "your limit", log=True)
+    caption = (
+        "From the raw timings: the box holds the middle half of the answers, the line in it is the median, 98 of 100 lie "
+        "between the whiskers, and dots are the slowest. "
+    ) + (
+        "Time counts from the moment a request was due to its answer, at your traffic."
+        if details.rate_rps
+        else "Time is that of computing one full batch."
+    )
+    columns = ("Candidate", "Median", "3 of 4 within", "99 of 100 within", "Slowest", "Timings")
+    return Picture("latencies", title, caption, {"data": traces, "layout": layout}, columns, tuple(reversed(rows)))
+
+
+def _steps(usd_per_hour: float, capacity_rps: float, most_rps: float) -> tuple[list[float], list[float]]:
+    count = math.ceil(most_rps / capacity_rps)
+    machines = np.unique(np.linspace(0, count - 1, min(count, MOST_STEPS)).astype(int))
+    rates = [float(number * capacity_rps) for number in machines]
+    bill = [monthly_usd(usd_per_hour, (number + 0.5) * capacity_rps, capacity_rps) for number in machines]
+    return [*rates, most_rps], [*bill, bill[-1]]
+
+
+def _range_around(points: Sequence[ScreenedPoint], least: float) -> list[float]:
+    # A candidate that fell apart would press all others into one line: far ones are cut off, and stay in the table.
+    values = np.array([p.quality.value for p in points if p.quality] + [least])
+    reach = max(4 * abs(values.max() - least), 2 * float(np.median(np.abs(values - least))), 1e-6)
+    low, high = max(values.min(), least - reach), min(values.max(), least + reach)
+    space = max((high - low) * 0.12, 1e-6)
+    return [float(low - space), float(high + space)]
+
+
+def _absolute(margin: Margin, start: float) -> float:
+    return margin.drop * abs(start) if margin.relative else margin.drop
+
+
+def _better(details: ReportDetails) -> str:
+    return "higher" if details.higher_is_better else "lower"
+
+

@@ -1,0 +1,211 @@
+"""The report: one HTML file that needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from equipoise.core.result import Result
+from equipoise.report import figures
+from equipoise.report.details import ReportDetails
+from equipoise.report.figures import Picture, cost_of
+from equipoise.report.markup import Markup, element, escape, join, table
+from equipoise.report.proof import proof
+from equipoise.report.tables import candidates, key_figures
+from equipoise.report.wording import allowed, duration, loss, metric_name, money, quality, significant, size, times
+
+DECISIONS = {
+    "replace": ("Replace it", "A cheaper way to serve your model was found, and it still does its job."),
+    "keep": ("Keep what you have", "No other form of your model is clearly cheaper and still does its job."),
+    "infeasible": ("Nothing meets these limits", "No way to serve your model was found that keeps all your limits."),
+}
+
+
+def write_report(result: Result, details: ReportDetails, path: Path) -> None:
+    """Write the report as one HTML file that loads nothing from anywhere.
+
+    Its content security policy forbids every connection, so that a browser holds it to that.
+
+    Args:
+        result: The answer.
+        details: Every measured point, for the pictures.
+        path: Where to write; it appears there when it is whole.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(report_page(result, details), encoding="utf-8")
+    partial.replace(path)
+
+
+def report_page(result: Result, details: ReportDetails) -> str:
+    """The report as text."""
+    from plotly.offline import get_plotlyjs
+
+    assets = files("equipoise.report")
+    return Template(assets.joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(f"{details.model}: {DECISIONS[result.decision][0].lower()}"),
+        style=assets.joinpath("page.css").read_text(encoding="utf-8"),
+        script=assets.joinpath("page.js").read_text(encoding="utf-8"),
+        plotly=get_plotlyjs(),
+        answer=_answer(result, details),
+        sections=join(_sections(result, details)),
+        footer=escape(f"Made by Equipoise {version('equipoise')} in {duration(result.wall_s)}, seed {result.seed}."),
+    )
+
+
+def _sections(result: Result, details: ReportDetails) -> list[Markup]:
+    pictures = [
+        figures.frontier(result, details),
+        figures.traffic(result, details),
+        figures.latency_limit(result, details),
+        figures.allowed_drop(result, details),
+        figures.latencies(result, details),
+    ]
+    return [
+        *([_section("warnings", "Before you rely on it", _list(result.warnings))] if result.warnings else []),
+        _section("key-figures", "Key figures", key_figures(result, details)),
+        *(_section(picture.key, picture.title, _picture(picture)) for picture in pictures),
+        _section("proof", "What is proved", proof(result, details)),
+        _section("all", "Every candidate, and what became of it", candidates(result, details)),
+        _section("circumstances", "Where these figures come from", _circumstances(result, details)),
+    ]
+
+
+def _section(key: str, title: str, *content: object) -> Markup:
+    return element("section", element("h2", title, id=f"{key}-title"), *content, id=key, aria_labelledby=f"{key}-title")
+
+
+def _list(items: tuple[str, ...]) -> Markup:
+    return element("ul", *(element("li", item) for item in items), class_="warnings")
+
+
+def _answer(result: Result, details: ReportDetails) -> Markup:
+    label, meaning = DECISIONS[result.decision]
+    before, chosen = cost_of(result.baseline, result), result.chosen
+    amounts: list[object] = [element("span", money(before), class_="before" if chosen else "only")]
+    if chosen is not None:
+        amounts += [
+            element("span", "→", class_="arrow", aria_label="becomes"),
+            element("span", money(cost_of(chosen, result)), class_="after"),
+        ]  # noqa: E501
+    about = "per million answers"
+    if result.cost.basis == "provisioned":
+        about += ", whole machines paid at your traffic"
+    return join(
+        (
+            element(
+                "p",
+                element("span", label, class_=f"badge {result.decision}"),
+                " ",
+                element("span", details.model, class_="file"),
+            ),
+            element("p", *amounts, class_="money"),
+            element("p", about, class_="unit"),
+            element("h1", result.sentence),
+            element("p", meaning, class_="meaning"),
+            *([_nearest_miss(result)] if result.nearest_miss else []),
+            element("ul", *_tiles(result, details), class_="tiles"),
+        )
+    )
+
+
+def _nearest_miss(result: Result) -> Markup:
+    miss = result.nearest_miss
+    if miss is None:
+        return Markup("")
+    return element(
+        "p",
+        "Closest came ",
+        element("strong", miss.name),
+        f". What binds is {miss.limit}: {miss.found}, needed {miss.needed}.",
+        class_="miss",
+    )
+
+
+def _tiles(result: Result, details: ReportDetails) -> list[Markup]:
+    cost, chosen, proved = result.cost, result.chosen, result.certificate
+    shown: list[tuple[str, str]] = []
+    if cost.ratio is not None:
+        shown.append(
+            (times(cost.ratio), "cheaper than your model as it is" if cost.ratio >= 1 else "of your model's cost")
+        )
+    if cost.ratio_tuned is not None:
+        shown.append((times(cost.ratio_tuned), "cheaper than your model with its best settings"))
+    if cost.monthly_usd_baseline is not None and cost.monthly_usd_chosen is not None:
+        shown.append((money(cost.monthly_usd_baseline - cost.monthly_usd_chosen), "saved a month at your traffic"))
+    if proved is not None:
+        figures_text = (
+            f"{quality(proved.metric, proved.baseline.value)} → {quality(proved.metric, proved.chosen.value)}"
+        )
+        shown.append((figures_text, metric_name(proved.metric)))
+        if proved.passed and proved.difference.high is not None:
+            sure = f"most that it can lose, {significant(proved.confidence * 100)}% sure"
+            shown.append((loss(proved.metric, max(proved.difference.high, 0.0)), sure))
+    fastest = chosen or result.baseline
+    if fastest.latency_s.p99 is not None:
+        limit = f" (limit {duration(details.p99_limit_s)})" if details.p99_limit_s is not None else ""
+        shown.append((duration(fastest.latency_s.p99.value), f"99 of 100 answers within{limit}"))
+    return [element("li", element("strong", figure), element("span", what)) for figure, what in shown]
+
+
+def _picture(picture: Picture) -> Markup:
+    caption = element("p", picture.caption)
+    if picture.plot is None:
+        return caption
+    data = (
+        json.dumps(picture.plot, allow_nan=False).replace("<", "\\u003c").replace("\u2028", " ").replace("\u2029", " ")
+    )
+    summary = element("summary", "The same as a table")
+    return element(
+        "figure",
+        element("figcaption", caption),
+        element(
+            "div", role="img", aria_label=f"{picture.title}. {picture.caption}", class_="plot", data_figure=picture.key
+        ),
+        element("script", Markup(data), type="application/json", id=f"data-{picture.key}"),
+        element("details", summary, table(picture.title, picture.columns, picture.rows)),
+    )
+
+
+def _circumstances(result: Result, details: ReportDetails) -> Markup:
+    price, machine, splits = result.cost.price, result.environment, result.splits
+    dated = f", {price.dated}" if price.dated else ""
+    kinds = {
+        "given": "given by you",
+        "instance": f"of {price.instance}",
+        "owned": "of a machine of your own",
+        "assumed": "assumed, since none was given",
+    }
+    traffic = f"{significant(details.rate_rps)} requests a second" if details.rate_rps else "not given"
+    limits = [
+        *([f"99 of 100 answers within {duration(details.p99_limit_s)}"] if details.p99_limit_s is not None else []),
+        *([f"memory {size(details.memory_limit_bytes)}"] if details.memory_limit_bytes is not None else []),
+        *([f"loss at most {allowed(details.metric, details.margin)}"] if details.margin is not None else []),
+    ]
+    repeats = splits.duplicates
+    found = [
+        f"{repeats.exact:,} rows repeat an earlier one",
+        f"{repeats.near:,} nearly do",
+        *([f"{repeats.in_training:,} also stand in the training data"] if repeats.in_training is not None else []),
+        *([f"{repeats.conflicting_targets:,} repeat with another answer"] if repeats.conflicting_targets else []),
+    ]
+    rows = [
+        ("Model", details.model),
+        ("Data", details.data),
+        (
+            "Rows",
+            f"{splits.calibrate:,} to calibrate, {splits.search:,} to search, {splits.certify:,} for the proof; "
+            + ", ".join(found),
+        ),
+        ("Limits", "; ".join(limits) or "none"),
+        ("Traffic", traffic),
+        ("Price", f"{money(price.usd_per_hour)} an hour, {kinds[price.kind]} (source: {price.source}{dated})"),
+        ("Processor", f"{machine.cpu_model}, {machine.cores} cores, {size(machine.memory_bytes)} of memory"),
+        ("Instruction sets", " ".join(machine.cpu_flags) or "none that matter"),
+        ("System", f"{machine.system}, Python {machine.python}"),
+        ("Libraries", ", ".join(f"{name} {found}" for name, found in sorted(machine.libraries.items()))),
+    ]
+    note = "Speed holds for this machine and these libraries. On others, measure again."
+    return join((table("Circumstances", ("What", "Which"), rows, class_="circumstances"), element("p", note)))

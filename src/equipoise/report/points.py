@@ -1,0 +1,46 @@
+"""What the pictures and tables show of a candidate, and which candidates there are."""
+
+from __future__ import annotations
+
+from equipoise.core.candidate import Candidate
+from equipoise.core.result import Result
+from equipoise.report.details import ReportDetails, ScreenedPoint
+
+
+def measured_points(result: Result, details: ReportDetails) -> list[ScreenedPoint]:
+    """Every measured candidate once; the result's own fill in for those that the details leave out."""
+    points = {point.name: point for point in details.screened}
+    for candidate in (result.baseline, result.baseline_tuned, result.chosen, *result.frontier):
+        if candidate is not None and candidate.name not in points:
+            points[candidate.name] = ScreenedPoint(
+                name=candidate.name,
+                settings=settings_text(candidate),
+                usd_per_million=cost_of(candidate, result),
+                quality=candidate.quality,
+                p99_s=candidate.latency_s.p99.value if candidate.latency_s.p99 else None,
+            )
+    return list(points.values())
+
+
+def cost_of(candidate: Candidate, result: Result) -> float:
+    """A candidate's cost by the basis that decides, in US dollars per million answers."""
+    if result.cost.basis == "provisioned" and candidate.usd_per_million_provisioned is not None:
+        return candidate.usd_per_million_provisioned
+    return candidate.usd_per_million_packed
+
+
+def settings_text(candidate: Candidate) -> str:
+    """How a candidate runs, in a few words."""
+    threads = f"{candidate.threads} thread{'s' if candidate.threads != 1 else ''}"
+    replicas = f" × {candidate.replicas} replicas" if candidate.replicas > 1 else ""
+    return f"{candidate.runtime}, {candidate.precision}, {threads}{replicas}, batch {candidate.batch}"
+
+
+def served(result: Result) -> list[tuple[str, Candidate, str, str]]:
+    served = [
+        ("your model as it is", result.baseline, ORANGE, "dash"),
+        ("your model, best settings", result.baseline_tuned, BLUE, "dot"),
+    ]
+    if result.chosen is not None and result.chosen.name not in (result.baseline.name, result.baseline_tuned.name):
+        served.append(("chosen", result.chosen, GREEN, "solid"))
+    return served
