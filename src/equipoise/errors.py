@@ -7,6 +7,7 @@
     │   ├── DataError           a data file
     │   └── BundleError         a bundle that is damaged or not one
     ├── ConversionError         a converted model does not answer like its source
+    ├── BaselineError           the model under study itself could not be measured
     ├── TechniqueError          a technique does not apply to this model, or could not finish
     └── SandboxError            a child process that did not finish its call
         ├── ChildCrashed        it died or raised
@@ -75,6 +76,10 @@ class ConversionError(EquipoiseError):
 
     def __str__(self) -> str:
         return f"output {self.output!r} differs from its source: {self.found} (allowed: {self.allowed})"
+
+
+class BaselineError(EquipoiseError):
+    """The model under study itself could not be measured, so that nothing can be compared with it."""
 
 
 class TechniqueError(EquipoiseError):

@@ -54,6 +54,7 @@ def make_bundle(
     labels: tuple[str, ...] | None = None,
     batch: int = 4,
     replicas: int = 1,
+    columns: tuple[str, ...] = (),
 ) -> Path:
     """Write a bundle whose golden answers are the plan's own."""
     settings = Settings(runtime=runtime, precision=precision, threads=1, replicas=replicas, batch=batch)
@@ -66,7 +67,9 @@ def make_bundle(
     answers = open_stages(plan, {digest: artifact}).answer(golden)
     nothing = Duplicates(exact=0, near=0, in_training=None, conflicting_targets=0)
     splits = Splits(calibrate=1, search=1, certify=1, groups_in_certify=None, data_digest="0" * 64, duplicates=nothing)
-    write_bundle(place, plan, None, environment(), splits, labels, golden, answers, {digest: artifact}, "# card\n")
+    write_bundle(
+        place, plan, None, environment(), splits, labels, golden, answers, {digest: artifact}, "# card\n", columns
+    )
     return place
 
 
@@ -152,3 +155,31 @@ def linear() -> Any:
 @pytest.fixture
 def bundled() -> Any:
     return make_bundle
+
+
+@pytest.fixture
+def array_bundle(tmp_path: Path) -> Path:
+    """A regression on a plain array of two columns, which were `width` and `height` of a table."""
+    import skops.io
+    from sklearn.linear_model import LinearRegression
+
+    features = np.random.default_rng(2).random((30, 2))
+    folder = tmp_path / "array"
+    folder.mkdir()
+    skops.io.dump(LinearRegression().fit(features, features @ [2.0, 3.0]), folder / "model.skops")
+    spec = ModelSpec(
+        inputs=(TensorSpec(name="x", dtype="float64", shape=(None, 2)),),
+        outputs=(TensorSpec(name="value", dtype="float64", shape=(None,)),),
+    )
+    (folder / "spec.json").write_text(spec.model_dump_json())
+    return make_bundle(
+        tmp_path / "array-bundle",
+        folder,
+        {"x": features[:2]},
+        runtime="sklearn",
+        kind="sklearn",
+        precision="f64",
+        output="value",
+        output_kind="value",
+        columns=("width", "height"),
+    )

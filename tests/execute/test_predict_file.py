@@ -74,6 +74,42 @@ def test_column_major_arrays_keep_their_rows(onnx_bundle: Path, tmp_path: Path, 
         np.testing.assert_allclose(file["logits"], images.reshape(len(images), -1)[:, :3] / np.float32(64))
 
 
+def test_the_sole_array_that_fits_needs_no_name(onnx_bundle: Path, tmp_path: Path, images: Array) -> None:
+    np.savez(tmp_path / "in.npz", picture=images, weight=np.ones(len(images)), y=images)
+    assert predict_file(read_bundle(onnx_bundle), tmp_path / "in.npz", tmp_path / "out.csv").rows == len(images)
+
+
+def test_columns_make_up_a_plain_array_by_name(array_bundle: Path, tmp_path: Path) -> None:
+    table = pd.DataFrame({"height": [1.0, 2.0], "price": [0.0, 0.0], "width": [10.0, 20.0]})
+    table.to_csv(tmp_path / "in.csv", index=False)
+    table.to_parquet(tmp_path / "in.parquet")
+    np.savez(tmp_path / "in.npz", **{name: table[name].to_numpy() for name in table})  # type: ignore[arg-type]
+    for name in ("in.csv", "in.parquet", "in.npz"):
+        predict_file(read_bundle(array_bundle), tmp_path / name, tmp_path / "out.csv")
+        np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")["value"], [23.0, 46.0])
+
+
+def test_lists_of_a_parquet_file_are_rows_of_an_array(array_bundle: Path, tmp_path: Path) -> None:
+    pd.DataFrame({"x": [[10.0, 1.0], [20.0, 2.0]]}).to_parquet(tmp_path / "in.parquet")
+    predict_file(read_bundle(array_bundle), tmp_path / "in.parquet", tmp_path / "out.csv")
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")["value"], [23.0, 46.0])
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("width,height\n1,2\n1,2,3\n", "not a readable CSV file"),
+        ("width,width\n1,2\n", "width more than once"),
+        ("width,height\n", "no rows"),
+        ("", "no 'width', 'height'"),
+    ],
+)
+def test_tables_that_are_none(array_bundle: Path, tmp_path: Path, content: str, found: str) -> None:
+    (tmp_path / "in.csv").write_text(content)
+    with pytest.raises(DataError, match=found):
+        predict_file(read_bundle(array_bundle), tmp_path / "in.csv", tmp_path / "out.csv")
+
+
 def test_a_file_without_header_is_given_one(sklearn_bundle: Path, tmp_path: Path, table: pd.DataFrame) -> None:
     data = tmp_path / "in.csv"
     table.to_csv(data, index=False, header=False)
@@ -116,7 +152,7 @@ def test_a_value_that_the_model_does_not_take_is_named(
     [
         ("shape", {"image": np.zeros((2, 3, 3), np.uint8)}, "rows of shape"),
         ("range", {"image": np.full((2, 2, 2), 300)}, "the model takes uint8"),
-        ("name", {"picture": np.zeros((2, 2, 2), np.uint8)}, "no 'image'; it has 'picture'"),
+        ("name", {"picture": np.zeros((2, 3, 3), np.uint8)}, "no 'image'; it has 'picture'"),
         ("empty", {"image": np.zeros((0, 2, 2), np.uint8)}, "no rows"),
         ("objects", {"image": np.array([None])}, "Python objects"),
     ],

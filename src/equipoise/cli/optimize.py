@@ -32,7 +32,8 @@ def _option(key: BriefKey) -> click.Option:
 def _optimize(source: Path, out: Path | None, resume: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Find the cheapest way to serve SOURCE within the limits, prove it, and write a bundle.
 
-    SOURCE is a model (.onnx, .skops, or with --trust .joblib and .pkl) or a brief (.toml), which options override.
+    SOURCE is a model (.onnx, .skops, or with --trust .joblib and .pkl) or a brief (.toml), which options override;
+    with --resume it may be left out.
 
     Exit status: 0 to replace or keep the model, 2 for wrong input, 3 where nothing meets the limits.
     """
@@ -40,10 +41,8 @@ def _optimize(source: Path, out: Path | None, resume: Path | None, as_json: bool
     from equipoise.cli.live import watching
     from equipoise.flow.optimize import optimize_from
 
-    if quiet or as_json:
-        quiet = True
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    with watching(quiet) as watcher:
+    with watching(quiet or as_json) as watcher:
         result, folder = optimize_from(source, given, out=out, resume=resume, watcher=watcher)
     if as_json:
         click.echo(result.model_dump_json(indent=2))
@@ -58,7 +57,7 @@ optimize = click.Command(
     callback=_optimize,
     help=_optimize.__doc__,
     params=[
-        click.Argument(["source"], type=click.Path(path_type=Path)),
+        click.Argument(["source"], type=click.Path(path_type=Path), required=False),
         *(_option(key) for key in KEYS if key.argument != "model"),
         click.Option(["--out"], type=click.Path(path_type=Path), help="Folder for the answer; a new one by default."),
         click.Option(["--resume"], type=click.Path(path_type=Path), help="Folder of a study to go on with."),

@@ -2,9 +2,9 @@
 
 Many candidates tried is a multiple test: the luckiest of fifty looks better than it is. Here the search split chooses
 an order, surest first; the certify split is then opened for one candidate after the other, each tested at the full
-level, and the first failure ends it. Each candidate's hypothesis is that its loss reaches the margin somewhere it counts,
-and its p-value the largest over those places; the first true hypothesis in the order passes with probability at most
-alpha, and nothing after it is tested unless it does, so that the chance of *any* false accept is at most alpha, whatever
+level, and the first failure ends it. A candidate's hypothesis is that its loss reaches the margin somewhere it counts,
+and its p-value is the largest over those places. The first true hypothesis in the order passes with probability at most
+alpha, and none after it is tested unless it does, so that the chance of *any* false accept is at most alpha, whatever
 the candidates share (fixed-sequence testing; Learn then Test, arXiv 2110.01052; Pareto Testing, arXiv 2210.07913).
 """
 

@@ -45,6 +45,7 @@ from equipoise.core.profile import Profile, Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.result import NearestMiss
 from equipoise.core.variant import Failure, Stage, Variant
+from equipoise.errors import BaselineError
 from equipoise.policy.cost import (
     usd_per_million_correct,
     usd_per_million_packed,
@@ -138,7 +139,10 @@ def solve(facts: SearchFacts) -> Generator[Action, Reply, Choice]:
         What to do next.
 
     Returns:
-        Where it ended. The baseline itself must run: its failure is the caller's to report.
+        Where it ended.
+
+    Raises:
+        BaselineError: The model under study could not be measured.
     """
     return (yield from _Search(facts).run())
 
@@ -174,12 +178,13 @@ class _Search:
         deployed = yield from self._speed(config, 1, default=True, batches=(1,))
         tuned = yield from self._speed(config, 1, batches=SCREEN_BATCHES)
         if deployed is None or tuned is None:
-            raise LookupError("the baseline did not run")
+            raise BaselineError(self.failures[-1].reason)
         self.screened[config.name] = _Screened(config, {(self.facts.cores, 1): tuned})
         rows_per_s = max(point.rows_per_s for point in tuned)
         self.rows_search = min(self.facts.n_search, max(1, int(SEARCH_SHARE * self.facts.budget_s * rows_per_s)))
         self.rows_certify = min(self.facts.n_certify, max(1, int(CERTIFY_SHARE * self.facts.budget_s * rows_per_s)))
-        yield from self._answer(self.screened[config.name])
+        if not (yield from self._answer(self.screened[config.name])):
+            raise BaselineError(self.failures[-1].reason)
         yield from self._tell_best(config.name, proved=False)
 
     # --- screen -------------------------------------------------------------------------------------------------
@@ -189,7 +194,8 @@ class _Search:
         artifacts = {self.facts.baseline.variant.artifact: self.facts.baseline.variant.recipe}
         while waiting:
             item = waiting.popleft()
-            if self._phase_is_over(SCREEN_UNTIL):
+            # What was built at some cost is at least timed, even where the time for building is over.
+            if self._phase_is_over(SCREEN_UNTIL if isinstance(item, Recipe) else TUNE_UNTIL):
                 self._give_up(item, "screen", "not tried: the budget ended first; a larger --budget would try it")
                 continue
             if isinstance(item, Recipe):
@@ -323,7 +329,8 @@ class _Search:
             Race(entrants=entrants, samples=P99_SAMPLES, rounds=RACE_ROUNDS, seconds=round(seconds, 1))
         )
         if not isinstance(raced, Raced):
-            raise LookupError("the race brought no result")
+            self._note(raced)
+            raise BaselineError(self.failures[-1].reason)
         self.raced = raced
         for failure in raced.failures.values():
             self.failures.append(failure)
@@ -415,7 +422,10 @@ class _Search:
         if not self.facts.judged:
             return (), tuple(rivals)
         baseline = self.entrants[tuned]
-        yield from self._ask(self._answer_certify(baseline))
+        answered = yield from self._ask(self._answer_certify(baseline))
+        if not isinstance(answered, Answered):
+            self._note(answered)
+            raise BaselineError(self.failures[-1].reason)
         points = [(self._cost_key(name)[0], self._doubt(self._screened_of(name))) for name in rivals]
         front = [rivals[index] for index in pareto(points)]
         for name in rivals:

@@ -11,12 +11,15 @@ import numpy as np
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
 from equipoise.compress.conversion import ABSOLUTE_SHARE, RELATIVE
+from equipoise.compress.ensembles import final_estimator
+from equipoise.compress.forest_votes import exact_votes
 from equipoise.compress.tools import load_sklearn, open_natively, save_onnx, tool
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.core.variant import DataUse, Format
 from equipoise.errors import ModelError, TechniqueError
 from equipoise.preprocess.rows import Array, Rows
+from equipoise.runtimes.sklearn import is_array_model, nested_estimators
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 MOST_ROWS = 1000
@@ -27,7 +30,7 @@ class OnnxForm:
 
     scikit-learn computes in float64, its trees compare in float32, its histogram boosting in float64. A conversion in
     float32 throughout is the fastest; where it answers otherwise on a calibration row (a rounded value crossed a tree's
-    threshold), the preprocessing is done in float64, and the form that is nearer is kept.
+    threshold), the preprocessing is done in float64; the nearest form is kept.
     """
 
     name: ClassVar[str] = "onnx_form"
@@ -50,10 +53,13 @@ class OnnxForm:
         session = open_natively(source)
         expected = session.run(session.prepare(rows.feeds))
         best, best_share, reasons = None, -1.0, []
-        for precise in (False, True):
+        as_array = is_array_model(spec, estimator)
+        for split, double in ((False, False), (True, False), (True, True)):
+            if split and len(getattr(estimator, "steps", ())) < 2:
+                split, double = False, True
             try:
                 with tool("skl2onnx"):
-                    model = _convert(estimator, spec, session._as_array, precise=precise)
+                    model = _convert(estimator, spec, as_array, split=split, double=double)
                     save_onnx(model, context.folder)
                     found = _answers(context.folder, rows)
             except (TechniqueError, ModelError) as error:
@@ -65,14 +71,13 @@ class OnnxForm:
             if share == 1.0:
                 break
         if best is None:
+            print(reasons)
             raise TechniqueError(reasons[0])
         save_onnx(best, context.folder)
         return "onnx"
 
 
 def _refuse_missing_text(estimator: Any, rows: Rows, spec: ModelSpec) -> None:
-    from equipoise.runtimes.sklearn import nested_estimators
-
     for tensor in spec.inputs:
         if tensor.dtype == "string" and any(value is None for value in rows.feeds[tensor.name].reshape(-1)):
             raise TechniqueError(f"column {tensor.name!r} has missing text, and ONNX text has no missing value")
@@ -100,25 +105,24 @@ def _equal_share(expected: dict[str, Array], found: dict[str, Array]) -> float:
     return min(shares)
 
 
-def _convert(estimator: Any, spec: ModelSpec, as_array: bool, *, precise: bool) -> Any:
-    """The ONNX model; where `precise`, preprocessing computes in float64 and the estimator in what scikit-learn does."""
-    import sklearn.pipeline
+def _convert(estimator: Any, spec: ModelSpec, as_array: bool, *, split: bool, double: bool) -> Any:
+    """The ONNX model.
 
-    head, last = None, estimator
-    if precise:
-        if not isinstance(estimator, sklearn.pipeline.Pipeline) or len(estimator.steps) < 2:
-            head, last = None, estimator
-        else:
-            head, last = estimator[:-1], estimator.steps[-1][1]
-    if head is None:
-        model = _from_columns(estimator, spec, as_array, double=precise)
-    else:
-        first = _from_columns(head, spec, as_array, double=True)
-        width = _width(head, last)
-        double = type(last).__name__.startswith("HistGradientBoosting")
-        second = _skl2onnx(last, [("features", _tensor_type("float64" if double else "float32", width))])
-        model = _joined(first, second, "features", double=double)
-    return _with_outputs(model, spec)
+    Args:
+        estimator: What to convert.
+        spec: What it takes and gives.
+        as_array: Whether it takes one array, not columns.
+        split: Convert the last step on its own, in the type that scikit-learn's computes in.
+        double: Convert the rest in float64.
+    """
+    if not split:
+        return _with_outputs(_from_columns(estimator, spec, as_array, double=double), spec)
+    last = estimator.steps[-1][1]
+    first = _from_columns(estimator[:-1], spec, as_array, double=double)
+    last_double = double and type(last).__name__.startswith("HistGradientBoosting")
+    kind = _tensor_type("float64" if last_double else "float32", getattr(last, "n_features_in_", None))
+    second = _skl2onnx(last, [("features", kind)])
+    return _with_outputs(_joined(first, second, "features", double=last_double), spec)
 
 
 def _from_columns(estimator: Any, spec: ModelSpec, as_array: bool, *, double: bool) -> Any:
@@ -142,11 +146,6 @@ def _selects_columns(estimator: Any) -> bool:
     while hasattr(estimator, "steps"):
         estimator = estimator.steps[0][1]
     return hasattr(estimator, "transformers_")
-
-
-def _width(head: Any, last: Any) -> int | None:
-    width = getattr(last, "n_features_in_", None) or len(head.get_feature_names_out())
-    return int(width)
 
 
 def _columns(spec: ModelSpec, dtype: str) -> Any:
@@ -190,7 +189,19 @@ def _skl2onnx(estimator: Any, inputs: list[tuple[str, Any]]) -> Any:
 
     options = {id(estimator): {"zipmap": False}} if is_classifier(estimator) else None
     with _integers_for_booleans():
-        model = skl2onnx.convert_sklearn(estimator, initial_types=inputs, options=options, target_opset=OPSETS)
+        try:
+            model = skl2onnx.convert_sklearn(estimator, initial_types=inputs, options=options, target_opset=OPSETS)
+        except NameError:  # how skl2onnx says that this classifier has no such option
+            model = skl2onnx.convert_sklearn(estimator, initial_types=inputs, target_opset=OPSETS)
+    if len(model.graph.input) != len(inputs):
+        raise TechniqueError(f"skl2onnx left out {len(inputs) - len(model.graph.input)} of {len(inputs)} inputs")
+    for value, (name, _) in zip(model.graph.input, inputs, strict=True):
+        if value.name != name:  # skl2onnx writes `education-num` as `education_num`
+            _rename(model.graph, value.name, name)
+            value.name = name
+    forest = final_estimator(estimator)
+    if type(forest).__name__ in ("RandomForestClassifier", "ExtraTreesClassifier"):
+        model = exact_votes(model, forest)
     return _one_type_per_concat(model)
 
 
@@ -216,26 +227,31 @@ def _integers_for_booleans() -> Iterator[None]:
 
 def _one_type_per_concat(model: Any) -> Any:
     """Cast inputs of concatenations to one type: skl2onnx mixes float64 with the float32 of its encoders."""
-    import onnx
     from onnx import TensorProto, helper
 
-    while True:
-        inferred = onnx.shape_inference.infer_shapes(model)
-        values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
-        types = {value.name: value.type.tensor_type.elem_type for value in values}
-        types |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-        for position, node in enumerate(model.graph.node):
-            kinds = {types.get(name) for name in node.input}
-            if node.op_type == "Concat" and TensorProto.DOUBLE in kinds and len(kinds) > 1:
-                break
-        else:
-            return model
+    while (node := _mixed_concat(model)) is not None:
+        position = list(model.graph.node).index(node)
         for index, name in enumerate(node.input):
-            if types.get(name) != TensorProto.DOUBLE:
-                cast = helper.make_node("Cast", [name], [f"{name}_as_double_{position}"], to=TensorProto.DOUBLE)
-                node.input[index] = cast.output[0]
-                model.graph.node.insert(position, cast)
+            cast = helper.make_node("Cast", [name], [f"{name}_double_{position}_{index}"], to=TensorProto.DOUBLE)
+            node.input[index] = cast.output[0]
+            model.graph.node.insert(position, cast)
         del model.graph.value_info[:]
+    return model
+
+
+def _mixed_concat(model: Any) -> Any | None:
+    import onnx
+    from onnx import TensorProto
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = (*inferred.value_info, *inferred.input, *inferred.output)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    types |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        kinds = {types.get(name) for name in node.input}
+        if node.op_type == "Concat" and TensorProto.DOUBLE in kinds and len(kinds) > 1:
+            return node
+    return None
 
 
 def _joined(first: Any, second: Any, entry: str, *, double: bool) -> Any:
@@ -249,7 +265,9 @@ def _joined(first: Any, second: Any, entry: str, *, double: bool) -> Any:
     first.graph.node.append(helper.make_node("Cast", [output.name], ["joint"], to=element))
     del first.graph.output[:]
     first.graph.output.append(helper.make_tensor_value_info("joint", element, None))
-    versions = {opset.domain: opset.version for opset in (*first.opset_import, *second.opset_import)}
+    versions: dict[str, int] = {}
+    for opset in (*first.opset_import, *second.opset_import):
+        versions[opset.domain] = max(opset.version, versions.get(opset.domain, 1))
     for model in (first, second):
         del model.opset_import[:]
         model.opset_import.extend(helper.make_opsetid(domain, number) for domain, number in versions.items())

@@ -73,14 +73,15 @@ def write_answer(
         warnings=_warnings(choice, prepared),
     )
     result = result.model_copy(update={"sentence": sentence(result, brief)})
+    details = _details(brief, choice, prepared, workbench, evidence)
     warnings = list(result.warnings)
     if choice.chosen is not None:
         try:
-            _write_bundle(choice, result, prepared, workbench, folder)
+            _write_bundle(choice, result, details, prepared, workbench, folder)
         except BundleError as error:
             warnings.append(f"no bundle was written: {error}")
             result = result.model_copy(update={"warnings": tuple(warnings)})
-    write_report(result, _details(brief, choice, prepared, workbench, evidence), folder / "report.html")
+    write_report(result, details, folder / "report.html")
     partial = folder / "result.json.partial"
     partial.write_text(result.model_dump_json(indent=2), encoding="utf-8")
     partial.rename(folder / "result.json")
@@ -250,7 +251,9 @@ def _warnings(choice: Choice, prepared: Prepared) -> tuple[str, ...]:
 # --- bundle and report ----------------------------------------------------------------------------------------------
 
 
-def _write_bundle(choice: Choice, result: Result, prepared: Prepared, workbench: Workbench, folder: Path) -> None:
+def _write_bundle(
+    choice: Choice, result: Result, details: ReportDetails, prepared: Prepared, workbench: Workbench, folder: Path
+) -> None:
     chosen = choice.chosen
     if chosen is None:
         return
@@ -298,7 +301,7 @@ def _write_bundle(choice: Choice, result: Result, prepared: Prepared, workbench:
         golden,
         outputs,
         artifacts,
-        model_card(result, Path(prepared.brief.model.path).name),
+        model_card(result, details),
         columns=prepared.columns,
     )
 

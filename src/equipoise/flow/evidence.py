@@ -57,7 +57,7 @@ class Judge:
         return Evidence(
             metric=self.metric,
             baseline=self.predictions(baseline, split),
-            target=None if rows.target is None else encode_target(rows.target, self.meaning),
+            target=self._target(rows),
             groups=None if group is None else np.unique(rows.extra[group].astype(str), return_inverse=True)[1],
             claims=self._claims_on(rows, split),
             confidence=self.confidence,
@@ -84,6 +84,11 @@ class Judge:
             self.confidence,
             self.seed,
         )
+
+    def _target(self, rows: Rows) -> Array | None:
+        if rows.target is None or self.metric.name == "agreement":
+            return None
+        return encode_target(rows.target, self.meaning)
 
     def _claims_on(self, rows: Rows, split: str) -> tuple[Claim, ...]:
         key = (split, rows.n)

@@ -13,8 +13,7 @@ from equipoise.compose.solve import SearchFacts, solve
 from equipoise.core.brief import Brief
 from equipoise.core.noun import Noun
 from equipoise.core.result import Result
-from equipoise.core.variant import Failure
-from equipoise.errors import BriefError, InputError, ModelError
+from equipoise.errors import BaselineError, BriefError, InputError, ModelError
 from equipoise.flow.answer import write_answer
 from equipoise.flow.prepare import Prepared, prepare
 from equipoise.flow.progress import Progress, Watcher, nobody_watches
@@ -67,7 +66,7 @@ def optimize_from(
         brief = brief_from_toml(source, options)
     else:
         brief = brief_from_options(model=str(source), **options)
-    folder = resume or out or _new_folder(source)
+    folder = resume or out or new_folder(source)
     return optimize_brief(brief, folder, resume=resume is not None, watcher=watcher), folder
 
 
@@ -154,16 +153,16 @@ class _Driver:
                 if isinstance(action, Answer) and action.split == "certify" and self.reused is None:
                     self.reused = open_certify(self.prepared.splits.data_digest, self.study.study_id)
                 outcome, elapsed_s = self._done_before(action) or self._do(action)
-                if isinstance(outcome, Failure) and self._is_baseline(action):
-                    raise ModelError(
-                        self.prepared.brief.model.path,
-                        f"it does not run: {outcome.reason}",
-                        "check the model with its own runtime on a few of these rows",
-                    )
                 action = search.send(Reply(outcome, self.budget_s - elapsed_s))
         except StopIteration as stop:
             choice: Choice = stop.value
             return choice
+        except BaselineError as error:
+            raise ModelError(
+                self.prepared.brief.model.path,
+                f"it could not be measured: {error}",
+                "check the model with its own runtime on these rows; a model that is slow takes a larger --budget",
+            ) from error
         finally:
             self.workbench.close()
 
@@ -196,9 +195,6 @@ class _Driver:
         (self.folder / STUDY / BEST).write_text(best.model_dump_json(indent=2), encoding="utf-8")
         self.tell(f"{best.name} is the best so far")
 
-    def _is_baseline(self, action: Action) -> bool:
-        return isinstance(action, Speed) and action.config == self.prepared.material.baseline and action.default
-
     def _facts(self) -> SearchFacts:
         prepared, material = self.prepared, self.prepared.material
         brief = prepared.brief
@@ -223,7 +219,7 @@ class _Driver:
         )
 
 
-def _new_folder(source: Path) -> Path:
+def new_folder(source: Path) -> Path:
     base = Path(f"equipoise-{source.stem}")
     numbered = (base if count == 1 else base.with_name(f"{base.name}-{count}") for count in range(1, 10_000))
     return next(folder for folder in numbered if not folder.exists())

@@ -29,10 +29,11 @@ from equipoise.ingest.model import ImportedModel, check_alternative, import_mode
 from equipoise.ingest.prices import extrapolation_note, price_for
 from equipoise.ingest.splits import split_rows
 from equipoise.ingest.study_data import StudyData, load_study_data
-from equipoise.ingest.table import read_table
+from equipoise.ingest.table import Table, read_table
 from equipoise.ingest.trace import busiest_window, read_trace
 from equipoise.measure.session import answer, open_session
-from equipoise.preprocess.answers import OutputMeaning, infer_meaning
+from equipoise.preprocess.answers import OutputMeaning
+from equipoise.preprocess.meaning import infer_meaning
 from equipoise.preprocess.rows import Rows
 from equipoise.registry import runtimes
 from equipoise.stats.metrics import metric_named
@@ -61,6 +62,7 @@ class Prepared:
         total_rows: Rows of the data file.
         price: Of this machine.
         environment: This machine.
+        columns: Columns of a table that make up the model's single array, in order; empty where inputs are columns.
         warnings: What the person should know.
     """
 
@@ -74,6 +76,7 @@ class Prepared:
     total_rows: int
     price: Price
     environment: Environment
+    columns: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def configs_of(self, variant: Variant) -> tuple[Config, ...]:
@@ -93,7 +96,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     table = read_table(Path(brief.data.path), brief.data.columns)
     path = Path(brief.model.path)
     model, original = _import(path, Recipe(), brief, table, study)
-    data = load_study_data(brief, model)
+    data = load_study_data(brief, model.spec, table)
     alternatives: dict[str, tuple[ImportedModel, Variant]] = {}
     for other in map(Path, brief.model.alternatives):
         imported = _import(other, Recipe(source=_source_name(other, alternatives)), brief, table, study)
@@ -101,9 +104,25 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         alternatives[imported[1].recipe.source] = imported
     baseline = native_config(original, machine)
     meaning = _meaning(brief, model, data, baseline, study)
-    index, splits = split_rows(data.rows, brief, data.train, seed=brief.seed)
-    calibration = data.calibration if data.calibration is not None else data.rows.take(index.calibrate)
-    rows = {"search": data.rows.take(index.search), "certify": data.rows.take(index.certify)}
+    index, splits = split_rows(
+        data.rows,
+        groups=data.groups,
+        calibration=data.calibration,
+        train=data.train,
+        seed=brief.seed,
+        source=brief.data.path,
+    )
+    calibration = (
+        data.calibration
+        if data.calibration is not None
+        else data.rows.take(np.random.default_rng(brief.seed).permutation(index.calibrate))
+    )
+    # In random order: where the budget allows some of the rows, it takes the first.
+    shuffle = np.random.default_rng(brief.seed).permutation
+    rows = {
+        "search": data.rows.take(shuffle(index.search)),
+        "certify": data.rows.take(shuffle(index.certify)),
+    }
     metric_name = _metric_name(brief, data, meaning)
     judge = None
     if metric_name != "none":
@@ -147,6 +166,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         total_rows=int(np.count_nonzero(data.rows.population == MAIN)),
         price=price,
         environment=machine,
+        columns=_array_columns(model, table, data, brief),
         warnings=(*model.warnings, *data.warnings, *([note] if note else [])),
     )
 
@@ -170,7 +190,9 @@ def configs_of(variant: Variant, machine: Environment) -> tuple[Config, ...]:
     return tuple(sorted(found, key=lambda config: config != native))
 
 
-def _import(path: Path, recipe: Recipe, brief: Brief, table: Any, study: StudyFolder) -> tuple[ImportedModel, Variant]:
+def _import(
+    path: Path, recipe: Recipe, brief: Brief, table: Table, study: StudyFolder
+) -> tuple[ImportedModel, Variant]:
     folder = study.new_folder()
     with Sandbox(study.log(f"import-{recipe.source}")) as child:
         try:
@@ -193,6 +215,16 @@ def _import(path: Path, recipe: Recipe, brief: Brief, table: Any, study: StudyFo
     )
     study.keep_artifact(folder, digest)
     return model, variant
+
+
+def _array_columns(model: ImportedModel, table: Table, data: StudyData, brief: Brief) -> tuple[str, ...]:
+    inputs = model.spec.inputs
+    if len(inputs) != 1 or inputs[0].name in table.columns or any(a.ndim > 1 for a in table.columns.values()):
+        return ()
+    features = tuple(name for name in table.columns if name != data.target)
+    besides = {*brief.data.slices, brief.data.group}
+    width = inputs[0].shape[1] if len(inputs[0].shape) == 2 else 1
+    return features if len(features) == width else tuple(name for name in features if name not in besides)
 
 
 def _source_name(path: Path, taken: dict[str, Any]) -> str:

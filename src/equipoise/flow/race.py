@@ -48,7 +48,7 @@ def race(
     """Time every entrant in a fresh process, in turns: A B C A B C ...; those whose turn it is not are stopped.
 
     Args:
-        action: Who, how often, how long; the first two entrants are the baseline and the tuned baseline.
+        action: Who, how often, how long, opening included; the first two entrants are the baseline and the tuned baseline.
         study: Where raw samples and logs are kept.
         sample: Real rows to time with.
         memory_cap: Largest resident size of an entrant's process, bytes; null for the default.
@@ -67,6 +67,7 @@ def race(
     )
     samples: dict[str, Array] = {}
     for block in blocks:
+        deadline = time.monotonic() + action.seconds / len(blocks)
         with ExitStack() as stack:
             runners = [
                 runner
@@ -75,7 +76,7 @@ def race(
             ]
             for runner in runners:
                 stack.callback(runner.child.close)
-            _take_turns(runners, action, action.seconds / len(blocks), raced)
+            _take_turns(runners, action, deadline, raced)
         baseline, tuned = runners[0], runners[1]
         for runner in runners:
             name = runner.entrant.name
@@ -122,9 +123,10 @@ def _enter(
     return _Runner(entrant, child, cold_start_s, float(np.median(warm.batch_s)))
 
 
-def _take_turns(runners: list[_Runner], action: Race, seconds: float, raced: Raced) -> None:
-    deadline = time.monotonic() + seconds
-    turns_s = _shares([_turn_s(runner, action) for runner in runners], seconds / action.rounds)
+def _take_turns(runners: list[_Runner], action: Race, deadline: float, raced: Raced) -> None:
+    needs = [_turn_s(runner, action) for runner in runners]
+    least_s = len(runners) * LEAST_TURN_S * LEAST_ROUNDS
+    turns_s = _shares(needs, max(least_s, deadline - time.monotonic()) / action.rounds)
     for _ in range(action.rounds):
         for runner, turn_s in zip(runners, turns_s, strict=True):
             name = runner.entrant.name

@@ -163,7 +163,7 @@ def _rule(action: Load, service: ServiceModel, limit_s: float | None, rate_rps: 
     settings = action.entrant.settings
     if settings.default:  # as deployed: one request at a time
         return BatchRule(max_rows=settings.batch, limit_s=limit_s)
-    return batch_rule(service, limit_s, rate_rps)
+    return batch_rule(service, limit_s, rate_rps, replicas=settings.replicas)
 
 
 def _quantile(samples: NDArray[np.float64], q: float, method: str) -> Estimate | None:

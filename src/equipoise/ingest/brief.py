@@ -19,6 +19,7 @@ MODEL_SUFFIXES = (".onnx", ".skops", ".joblib", ".pkl")
 DATA_SUFFIXES = (".npz", ".csv", ".parquet")
 TRACE_SUFFIXES = (".csv",)
 LARGEST_PLAUSIBLE_DROP = 0.5
+EXCLUSIVE = (("hardware.price", "hardware.instance", "hardware.owned"), ("workload.rate", "workload.trace"))
 UNBOUNDED_METRICS = ("mae", "rmse", "log_loss")
 
 Found = dict[str, tuple[Any, str]]
@@ -63,7 +64,11 @@ def brief_from_toml(path: Path, options: Mapping[str, Any] | None = None) -> Bri
             if isinstance(entry, dict)
         }
         found["data.ood"] = (sets | moved, found["data.ood"][1])
-    return _brief(found | _options(options or {}), str(path))
+    given = _options(options or {})
+    for choice in EXCLUSIVE:  # an option replaces what the file says in its place
+        if any(name in given for name in choice):
+            found = {name: value for name, value in found.items() if name not in choice}
+    return _brief(found | given, str(path))
 
 
 def brief_from_options(**options: Any) -> Brief:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from equipoise.core.splits import Duplicates
 from equipoise.ingest.near_arrays import MIN_NUMBERS, near_pairs
-from equipoise.ingest.row_digests import row_digests, target_digests
+from equipoise.ingest.row_digests import Digests, row_digests, target_digests
 from equipoise.preprocess.rows import Rows
 
 SIGNIFICANT_DIGITS = 3
@@ -24,11 +25,13 @@ class RowClusters:
 
     Attributes:
         of_row: Cluster of each row, [n]; rows that repeat each other share one.
+        digests: Of the inputs of each row, [n], 16 bytes each.
         in_calibration: Whether a row also stands in the calibration data, exactly or nearly, [n].
         counts: How many there are of each kind.
     """
 
     of_row: Index
+    digests: Digests
     in_calibration: NDArray[np.bool_]
     counts: Duplicates
 
@@ -62,6 +65,7 @@ def find_duplicates(rows: Rows, train: Rows | None = None, calibration: Rows | N
     distinct = len(np.unique(exact[: rows.n]))
     return RowClusters(
         of_row=np.unique(own, return_inverse=True)[1].reshape(-1).astype(np.intp),
+        digests=digests[: rows.n],
         in_calibration=in_calibration,
         counts=Duplicates(
             exact=rows.n - distinct,
@@ -77,9 +81,7 @@ def _near_links(parts: list[Rows], starts: NDArray[np.int_], representatives: In
     arrays = [array for part in parts for array in part.feeds.values()]
     numbers = sum(int(np.prod(array.shape[1:])) for array in parts[0].feeds.values())
     if numbers >= MIN_NUMBERS and all(array.dtype != object for array in arrays):
-        # Pairs within the training rows alone say nothing about the data: at least one row must come before them.
-        own = parts[0].n + (parts[1].n if len(parts) == 3 else 0)
-        return near_pairs(parts, representatives, starts, own)
+        return near_pairs(parts, representatives, starts, own=parts[0].n)
     codes = np.unique(np.concatenate([_rounded_digests(part) for part in parts])[representatives], return_inverse=True)
     order = np.argsort(codes[1].reshape(-1), kind="stable")
     same = np.diff(codes[1].reshape(-1)[order]) == 0
@@ -91,7 +93,7 @@ def _rounded_digests(rows: Rows) -> NDArray[np.bytes_]:
     return row_digests(Rows(rounded, None, population=rows.population))
 
 
-def _rounded(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _rounded(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype == object:
         folded = {value: None if value is None else value.strip().casefold() for value in set(array.ravel().tolist())}
         result = np.empty(array.shape, dtype=object)

@@ -19,6 +19,7 @@ VERIFY_BYTES = 64 * 2**20
 MOST_PER_ROW = 64  # neighbours that are verified of one row: a cluster needs one link each, not all
 HASH_TABLES = 12
 HASH_BITS = 20
+HASH_WINDOW = 8  # rows of one bucket that each is compared with
 SCALE_SAMPLE = 5_000
 Index = NDArray[np.intp]
 Matrix = NDArray[np.float32]
@@ -95,6 +96,8 @@ class _Vectors:
         raw = np.empty((len(rows), width), dtype=np.float32)
         for number, part in enumerate(self._parts):
             here = np.flatnonzero(part_of == number)
+            if not len(here):
+                continue
             at = rows[here] - self._starts[number]
             columns = [array[at].reshape(len(at), -1) for array in part.feeds.values()]
             raw[here] = np.nan_to_num(np.concatenate(columns, axis=1).astype(np.float32))
@@ -103,7 +106,8 @@ class _Vectors:
 
 def _unit_length(rows: Matrix) -> Matrix:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    unit: Matrix = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return unit
 
 
 def _all_pairs(projected: Matrix, left: Index) -> Iterator[Index]:
@@ -130,20 +134,17 @@ def _hashed_pairs(projected: Matrix, is_own: NDArray[np.bool_]) -> Iterator[Inde
     for _ in range(HASH_TABLES):
         planes = random.standard_normal((projected.shape[1], HASH_BITS)).astype(np.float32)
         codes = ((projected @ planes) > 0) @ (1 << np.arange(HASH_BITS))
-        order = np.argsort(codes, kind="stable")
-        edges = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
-            bucket = order[start:end]
-            if len(bucket) > 1:
-                yield from _bucket_pairs(projected, bucket.astype(np.intp), is_own)
+        order = np.lexsort((projected @ planes[:, 0], codes))  # within a bucket, near rows come near each other
+        for step in range(1, min(HASH_WINDOW, len(order) - 1) + 1):
+            first, second = order[:-step], order[step:]
+            worth = (codes[first] == codes[second]) & (is_own[first] | is_own[second])
+            yield _sifted(projected, np.stack([first[worth], second[worth]], axis=1))
 
 
-def _bucket_pairs(projected: Matrix, bucket: Index, is_own: NDArray[np.bool_]) -> Iterator[Index]:
-    left = bucket[is_own[bucket]]
-    for start in range(0, len(left), BLOCK_ROWS):
-        block = left[start : start + BLOCK_ROWS]
-        similar = projected[block] @ projected[bucket].T
-        similar[block[:, None] == bucket[None, :]] = -1
-        pairs = _above(similar, block)
-        if len(pairs):
-            yield np.stack([pairs[:, 0], bucket[pairs[:, 1]]], axis=1)
+def _sifted(projected: Matrix, pairs: Index) -> Index:
+    step = VERIFY_BYTES // (8 * PROJECTED)
+    kept = [
+        some[np.einsum("ij,ij->i", projected[some[:, 0]], projected[some[:, 1]]) > SIFTED]
+        for some in (pairs[start : start + step] for start in range(0, len(pairs), step))
+    ]
+    return np.concatenate(kept) if kept else pairs

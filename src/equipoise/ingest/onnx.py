@@ -270,10 +270,9 @@ def _tensor(path: Path, role: str, value: Any) -> TensorSpec:
         raise ModelError(str(path), f"{role} {value.name!r} holds {name}", f"needed one of {', '.join(DTYPES)}")
     axes = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in tensor.shape.dim]
     if role == "input" and not axes:
-        found = "has no declared shape" if not tensor.HasField("shape") else "is a single number"
         raise ModelError(
             str(path),
-            f"input {value.name!r} {found}",
+            f"input {value.name!r} is a single number",
             "needed rows along its first axis: export it with that axis free",
         )
     return TensorSpec(name=value.name, dtype=DTYPES[name], shape=tuple(axes) or (None,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def digest_of(digests: Iterable[bytes]) -> str:
     return whole.hexdigest()
 
 
-def _digests(columns: list[NDArray[np.generic]], n: int) -> Digests:
+def _digests(columns: list[NDArray[Any]], n: int) -> Digests:
     width = max(1, sum(column.shape[1] for column in columns) * 8)
     step = max(1, CHUNK_BYTES // width)
     found = np.empty(n, dtype=f"S{DIGEST_BYTES}")
@@ -50,19 +51,17 @@ def _digests(columns: list[NDArray[np.generic]], n: int) -> Digests:
     return found
 
 
-def _canonical(column: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _canonical(column: NDArray[Any]) -> NDArray[np.uint8]:
     """Bytes that are equal where values are equal, [n, 8 * width]."""
     if column.dtype == object:
-        values, inverse = np.unique(
-            np.array([b"0" if value is None else b"1" + value.encode() for value in column.ravel()]),
-            return_inverse=True,
-        )
-        codes = np.array([hashlib.blake2b(value, digest_size=8).digest() for value in values.tolist()], dtype="S8")
-        return _as_bytes(codes[inverse.reshape(-1)].reshape(column.shape))
+        values = column.ravel().tolist()
+        digests = {value: _text_digest(value) for value in set(values)}
+        return np.frombuffer(b"".join([digests[value] for value in values]), np.uint8).reshape(len(column), -1)
     numbers = column.astype(np.float64) + 0.0  # -0.0 becomes 0.0
     numbers[np.isnan(numbers)] = np.nan  # one NaN, whatever its bits were
-    return _as_bytes(numbers)
+    return np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), -1)
 
 
-def _as_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+def _text_digest(value: str | None) -> bytes:
+    content = b"" if value is None else b"\1" + value.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(content, digest_size=8).digest()

@@ -226,13 +226,21 @@ def _as_text(table: Table, name: str, array: Array, tensor: TensorSpec) -> Array
 
 def _refuse_text(table: Table, name: str, array: Array, tensor: TensorSpec) -> None:
     if array.dtype == object:
-        values = array.ravel()
-        row = next((index for index, value in enumerate(values) if value is not None), 0)
+        values = array.ravel().tolist()
+        row = next((index for index, value in enumerate(values) if value is not None and not _is_number(value)), 0)
         raise DataError(
             table.source,
-            f"column {name!r} holds text, {values[row]!r} for example",
+            f"column {name!r} holds text, {values[row]!r} in row {row * len(array) // len(values) + 1} for example",
             f"input {tensor.name!r} takes {tensor.dtype}; a CSV cell is missing only where it is empty",
         )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def described(tensor: TensorSpec) -> str:

@@ -16,6 +16,15 @@ from equipoise.ingest.model import ClassLabel, ImportedModel, Task
 from equipoise.ingest.table import Table, listed
 from equipoise.runtimes.sklearn import TRUSTED_TYPES
 
+# Parts of a hyper-parameter search, which is read for the best estimator it holds and not kept.
+SEARCH_TYPES = frozenset(
+    {
+        "sklearn.metrics._scorer._PassthroughScorer", "sklearn.metrics._scorer._Scorer",
+        "sklearn.model_selection._split.GroupKFold", "sklearn.model_selection._split.KFold",
+        "sklearn.model_selection._split.ShuffleSplit", "sklearn.model_selection._split.StratifiedKFold",
+        "sklearn.model_selection._split.StratifiedShuffleSplit", "sklearn.model_selection._split.TimeSeriesSplit",
+    }
+)  # fmt: skip
 COLUMN_DTYPES: dict[str, DType] = {"b": "bool", "i": "int64", "u": "int64", "f": "float64", "O": "string"}
 
 
@@ -47,7 +56,7 @@ def import_sklearn(path: Path, folder: Path, table: Table | None) -> ImportedMod
         raise ModelError(
             str(path), f"skops cannot save it ({error})", "needed an estimator of scikit-learn's own types"
         ) from None
-    _require_trusted(path, folder / "model.skops")
+    _require_trusted(path, folder / "model.skops", TRUSTED_TYPES)
     (folder / "spec.json").write_text(spec.model_dump_json(indent=2), encoding="utf-8")
     return ImportedModel(
         format="sklearn",
@@ -82,18 +91,18 @@ def _loaded(path: Path) -> Any:
 def _loaded_skops(path: Path) -> Any:
     import skops.io
 
-    _require_trusted(path, path)
+    _require_trusted(path, path, TRUSTED_TYPES | SEARCH_TYPES)
     try:
         return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
     except Exception as error:  # a damaged or hostile file makes its reader raise anything
         raise _damaged(path, error) from None
 
 
-def _require_trusted(path: Path, file: Path) -> None:
+def _require_trusted(path: Path, file: Path, trusted: frozenset[str]) -> None:
     import skops.io
 
     try:
-        refused = sorted(set(skops.io.get_untrusted_types(file=file)) - TRUSTED_TYPES)
+        refused = sorted(set(skops.io.get_untrusted_types(file=file)) - trusted)
     except Exception as error:  # as above
         raise _damaged(path, error) from None
     if refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from equipoise.core.splits import Splits
 from equipoise.errors import DataError
 from equipoise.ingest.duplicates import find_duplicates
-from equipoise.ingest.row_digests import digest_of, row_digests, target_digests
+from equipoise.ingest.row_digests import DIGEST_BYTES, Digests, digest_of, target_digests
 from equipoise.preprocess.rows import Rows
 
 Index = NDArray[np.intp]
@@ -43,7 +44,7 @@ class SplitIndex:
 def split_rows(
     rows: Rows,
     *,
-    groups: NDArray[np.generic] | None = None,
+    groups: NDArray[Any] | None = None,
     calibration: Rows | None = None,
     train: Rows | None = None,
     seed: int = 0,
@@ -52,9 +53,9 @@ def split_rows(
     """Divide rows into calibrate, search and certify.
 
     10, 35 and 55 of 100 (at most 2,000 to calibrate); 40 to search and 60 to certify where calibration rows come apart.
-    Out-of-distribution sets are divided on their own, 40 to 60. Rows of one group, and rows that repeat each other, stay
-    together; rows that repeat a calibration row are put beside it. Classes are spread evenly. The division depends on
-    the rows and the seed alone, not on the order of the rows: they are taken in the order of a keyed digest.
+    Out-of-distribution sets are divided on their own, 40 to 60. Rows of one group, and rows that repeat each other,
+    stay together; rows that repeat a calibration row are put beside it. Classes are spread evenly. The division depends
+    on the rows and the seed alone, not on the order of the rows: they are taken in the order of a keyed digest.
 
     Args:
         rows: All populations, with their targets.
@@ -69,22 +70,21 @@ def split_rows(
     """
     clusters = find_duplicates(rows, train, calibration)
     units = _joined(clusters.of_row, groups)
-    keys = _unit_keys(rows, units, seed)
+    keys = _unit_keys(clusters.digests, units, seed)
     fixed = np.zeros(len(keys), dtype=bool)
     fixed[units[clusters.in_calibration]] = True
     split_of_unit = np.where(fixed, CALIBRATE, -1)
-    populations = [MAIN, *sorted(set(rows.population.tolist()) - {MAIN})]
+    populations = sorted(set(rows.population.tolist()), key=lambda name: (name != MAIN, name))
     for population in populations:
         members = np.flatnonzero(rows.population == population)
-        if len(members):
-            shares = _shares(population, len(members), calibration is not None)
-            _refuse_giant(source, population, units[members], groups is not None)
-            _assign(rows, members, units, keys, split_of_unit, shares)
+        shares = _shares(population, len(members), calibration is not None)
+        _refuse_giant(source, population, units[members], groups is not None)
+        _assign(rows, members, units, keys, split_of_unit, shares)
     split = split_of_unit[units]
     index = SplitIndex(*(np.flatnonzero(split == which) for which in (CALIBRATE, SEARCH, CERTIFY)))
-    _refuse_empty(source, rows, index, int(clusters.in_calibration.sum()))
-    both = zip(row_digests(rows).tolist(), target_digests(rows).tolist(), strict=True)
-    digests = [inputs.ljust(16, b"\0") + target for inputs, target in both]
+    _refuse_empty(source, rows, split, clusters.in_calibration)
+    both = zip(clusters.digests.tolist(), target_digests(rows).tolist(), strict=True)
+    digests = [inputs.ljust(DIGEST_BYTES, b"\0") + target for inputs, target in both]
     return index, Splits(
         calibrate=len(index.calibrate) if calibration is None else calibration.n,
         search=len(index.search),
@@ -95,7 +95,7 @@ def split_rows(
     )
 
 
-def _joined(clusters: Index, groups: NDArray[np.generic] | None) -> Index:
+def _joined(clusters: Index, groups: NDArray[Any] | None) -> Index:
     """The finest units that break neither a cluster of duplicates nor a group."""
     if groups is None:
         return clusters
@@ -108,9 +108,8 @@ def _joined(clusters: Index, groups: NDArray[np.generic] | None) -> Index:
     return np.unique(component[clusters], return_inverse=True)[1].reshape(-1).astype(np.intp)
 
 
-def _unit_keys(rows: Rows, units: Index, seed: int) -> list[bytes]:
+def _unit_keys(digests: Digests, units: Index, seed: int) -> list[bytes]:
     """What orders the units: a digest of the seed and the unit's least row."""
-    digests = row_digests(rows)
     order = np.lexsort((digests, units))
     first = order[np.flatnonzero(np.diff(units[order], prepend=-1))]
     salt = seed.to_bytes(8, "little")
@@ -194,12 +193,15 @@ def _refuse_giant(source: str, population: str, units: Index, grouped: bool) -> 
         )
 
 
-def _refuse_empty(source: str, rows: Rows, index: SplitIndex, in_calibration: int) -> None:
-    if min(len(index.search), len(index.certify)) > 0:
-        return
-    repeats = f", {in_calibration:,} of them in the calibration data too" if in_calibration else ""
-    raise DataError(
-        source,
-        f"{rows.n:,} rows{repeats}, of which {len(index.search):,} are left to search and {len(index.certify):,} to certify",
-        "needed rows for both that are not in the calibration data",
-    )
+def _refuse_empty(source: str, rows: Rows, split: Index, in_calibration: NDArray[np.bool_]) -> None:
+    for population in sorted(set(rows.population.tolist())):
+        here = rows.population == population
+        searched, certified = (int((split[here] == which).sum()) for which in (SEARCH, CERTIFY))
+        if not (searched and certified):
+            repeats = int(in_calibration[here].sum())
+            also = f", {repeats:,} of them in the calibration data too" if repeats else ""
+            raise DataError(
+                source if population == MAIN else f"the set {population!r}",
+                f"{here.sum():,} rows{also}; {searched:,} are left to search and {certified:,} to certify",
+                "needed rows for both that are not in the calibration data",
+            )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from equipoise.errors import DataError
 
 Array = NDArray[Any]
+NPY_MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,21 @@ def _check(path: Path, columns: dict[str, Array]) -> None:
 
 def _read_npz(path: Path) -> dict[str, Array]:
     where = str(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray):
-                raise DataError(where, "one array without a name (.npy)", "needed .npz, whose keys are input names")
-            repeated = _repeated([name.removesuffix(".npy") for name in file.zip.namelist()])
-            if repeated:
-                raise DataError(where, f"found {listed(repeated)} more than once", "needed different names")
-            return {name: _npz_array(where, file, name) for name in file.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
-        raise DataError(where, f"not a complete .npz file ({error})", "write it again with numpy.savez") from None
+    with path.open("rb") as stream:
+        if stream.read(len(NPY_MAGIC)) == NPY_MAGIC:
+            raise DataError(where, "one array without a name (.npy)", "needed .npz, whose keys are input names")
+        stream.seek(0)
+        if not zipfile.is_zipfile(stream):
+            raise DataError(where, "not a complete .npz file", "write it again with numpy.savez")
+        stream.seek(0)
+        try:
+            with np.load(stream, allow_pickle=False) as file:
+                repeated = _repeated([name.removesuffix(".npy") for name in file.zip.namelist()])
+                if repeated:
+                    raise DataError(where, f"found {listed(repeated)} more than once", "needed different names")
+                return {name: _npz_array(where, file, name) for name in file.files}
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+            raise DataError(where, f"not a complete .npz file ({error})", "write it again with numpy.savez") from None
 
 
 def _npz_array(where: str, file: Any, name: str) -> Array:

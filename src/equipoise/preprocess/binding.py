@@ -35,7 +35,8 @@ def wanted_columns(
     Raises:
         DataError: An input is missing.
     """
-    if not whole_arrays and _takes_one_array(spec, found):
+    of_columns = _takes_one_array(spec, found) and (not whole_arrays or (columns and set(columns) <= set(found)))
+    if of_columns:
         only = spec.inputs[0]
         names = list(columns) or _feature_columns(found, only, where)
         _require(names, found, where)
@@ -101,13 +102,17 @@ def _require(names: Sequence[str], found: Sequence[str], where: str) -> None:
         )
 
 
+def fits(row: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    """Whether rows of that shape fit an input's; a single number a row fits one column, too."""
+    if len(row) == 0 and len(wanted) == 1:
+        row = (1,)
+    return len(row) == len(wanted) and all(want is None or want == have for want, have in zip(wanted, row, strict=True))
+
+
 def _shaped(array: Array, tensor: TensorSpec, where: str) -> Array:
     if array.ndim == 1 and len(tensor.shape) == 2 and tensor.shape[1] in (1, None):
         array = array[:, None]
-    agrees = array.ndim == len(tensor.shape) and all(
-        want is None or want == have for want, have in zip(tensor.shape[1:], array.shape[1:], strict=True)
-    )
-    if not agrees:
+    if not fits(array.shape[1:], tensor.shape[1:]):
         needed = ", ".join("any" if size is None else str(size) for size in tensor.shape[1:])
         raise DataError(
             f"{where}, input {tensor.name!r}",
@@ -120,7 +125,7 @@ def _shaped(array: Array, tensor: TensorSpec, where: str) -> Array:
 def _cast(array: Column, tensor: TensorSpec, name: str, where: str, first_row: int) -> Array:
     where = f"{where}, {name!r}"
     if tensor.dtype == "string":
-        return _text(array, where, first_row)
+        return _text(array, where)
     dtype = np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
     if array.dtype.kind not in "iufb":
         array = _numbers(array, dtype, where, first_row)
@@ -135,15 +140,14 @@ def _cast(array: Column, tensor: TensorSpec, name: str, where: str, first_row: i
     return cast
 
 
-def _text(array: Column, where: str, first_row: int) -> Array:
+def _text(array: Column, where: str) -> Array:
     if array.dtype.kind in "US":
         return array.astype(str).astype(object)
     if array.dtype != object:
         raise DataError(where, f"numbers ({array.dtype})", "the model takes text here; store the column as text")
-    for row, value in enumerate(array.ravel()):
-        if value is not None and not isinstance(value, str):
-            raise DataError(where, f"row {first_row + row + 1} holds {value!r}", "the model takes text here")
-    return array
+    text = np.empty(array.shape, dtype=object)  # truth values and dates beside missing ones are text to a study, too
+    text[...] = [None if value is None else str(value) for value in array.ravel()] if array.ndim == 1 else array
+    return text
 
 
 def _numbers(array: Column, dtype: np.dtype[Any], where: str, first_row: int) -> Array:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ from numpy.typing import NDArray
 
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import DataError
-from equipoise.preprocess.binding import Column, bind, wanted_columns
+from equipoise.preprocess.binding import TARGETS, Column, bind, fits, wanted_columns
 
 Array = NDArray[Any]
 SUFFIXES = (".npz", ".csv", ".parquet")
@@ -67,7 +70,7 @@ def read_chunks(
     rows = _rows_a_chunk(spec, multiple_of)
     match path.suffix.lower():
         case ".npz":
-            pieces = _npz(path, spec, rows)
+            pieces = _npz(path, spec, rows, columns)
         case ".csv":
             pieces = _csv(path, spec, rows, columns, header)
         case ".parquet":
@@ -97,30 +100,48 @@ def _csv(
 ) -> Iterator[tuple[dict[str, Column], float]]:
     import pandas as pd
 
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        try:
-            names = list(header) if header else [str(name) for name in pd.read_csv(path, nrows=0).columns]
-            wanted = wanted_columns(names, spec, str(path), columns)
+    size = max(path.stat().st_size, 1)
+    try:
+        names = _header(path, header)
+        wanted = wanted_columns(names, spec, str(path), columns)
+        with path.open("rb") as file:
             reader = pd.read_csv(
                 file,
                 names=names,
                 header=None if header else 0,
-                usecols=list(wanted),
-                dtype={name: str for name in wanted if wanted[name] == "string"},
+                index_col=False,
+                dtype={name: str for name, dtype in wanted.items() if dtype == "string"},
                 keep_default_na=False,
                 na_values=[""],
                 chunksize=rows,
                 low_memory=False,
+                encoding="utf-8-sig",
             )
-            for frame in reader:
-                yield {name: _column(frame[name]) for name in wanted}, min(1.0, file.tell() / max(size, 1))
-        except UnicodeDecodeError as error:
-            raise DataError(str(path), f"text that is not UTF-8 ({error.reason})", "save it as UTF-8") from error
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise DataError(
-                str(path), f"not a readable CSV file ({error})", "a header line, then one row a line"
-            ) from error
+            while True:
+                with warnings.catch_warnings():  # pandas warns of cells beyond the header, and drops them
+                    warnings.simplefilter("error", pd.errors.ParserWarning)
+                    frame = next(reader, None)
+                if frame is None:
+                    return
+                yield {name: _column(frame[name]) for name in wanted}, min(1.0, file.tell() / size)
+    except UnicodeDecodeError as error:
+        raise DataError(str(path), f"text that is not UTF-8 ({error.reason})", "save it as UTF-8") from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, csv.Error) as error:
+        found = f"not a readable CSV file ({str(error).strip()})"
+        raise DataError(str(path), found, "a header line, then as many cells in every row") from error
+
+
+def _header(path: Path, header: Sequence[str] | None) -> list[str]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first = next((row for row in csv.reader(file) if row), [])
+    names = list(header) if header else first
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(str(path), f"columns named {', '.join(repeated)} more than once", "needed different names")
+    if header and len(first) not in (0, len(names)):
+        found = f"{len(first)} columns in its first row"
+        raise DataError(str(path), found, f"needed {len(names)}, as many as were named")
+    return names
 
 
 def _column(series: Any) -> Column:
@@ -143,39 +164,67 @@ def _parquet(
             total, done = max(file.metadata.num_rows, 1), 0
             for batch in file.iter_batches(batch_size=rows, columns=list(wanted)):
                 done += batch.num_rows
-                yield {name: _arrow_column(batch.column(name)) for name in wanted}, done / total
+                yield {name: _arrow_column(batch.column(name), name, path) for name in wanted}, done / total
     except pa.ArrowException as error:
         raise DataError(str(path), f"not a readable Parquet file ({error})", "a whole Parquet file") from error
 
 
-def _arrow_column(column: Any) -> Column:
+def _arrow_column(column: Any, name: str, path: Path) -> Column:
     import pyarrow as pa
+    from pyarrow import types
 
-    if pa.types.is_dictionary(column.type):
+    if types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_floating(column.type) or (pa.types.is_integer(column.type) and not column.null_count):
+    kind = column.type
+    if types.is_decimal(kind):
+        column, kind = column.cast(pa.float64()), pa.float64()
+    if types.is_floating(kind) or (types.is_integer(kind) and not column.null_count):
         return np.asarray(column.to_numpy(zero_copy_only=False))
-    if pa.types.is_boolean(column.type) and not column.null_count:
+    if types.is_boolean(kind) and not column.null_count:
         return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
+    if types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
+        try:
+            return np.asarray(column.to_pylist())
+        except ValueError:
+            found = f"column {name!r} holds lists of unequal lengths"
+            raise DataError(str(path), found, "needed as many numbers in every row") from None
     values = np.empty(len(column), dtype=object)
     values[:] = column.to_pylist()
     return values
 
 
-def _npz(path: Path, spec: ModelSpec, rows: int) -> Iterator[tuple[dict[str, Array], float]]:
+def _npz(path: Path, spec: ModelSpec, rows: int, columns: Sequence[str]) -> Iterator[tuple[dict[str, Array], float]]:
     try:
         with zipfile.ZipFile(path) as archive, ExitStack() as stack:
+
+            def opened(name: str) -> _StreamedArray:
+                return _StreamedArray(stack.enter_context(archive.open(f"{name}.npy")), name, path)
+
             held = [name.removesuffix(".npy") for name in archive.namelist()]
-            wanted = wanted_columns(held, spec, str(path), whole_arrays=True)
-            arrays = {
-                name: _StreamedArray(stack.enter_context(archive.open(f"{name}.npy")), name, path) for name in wanted
-            }
+            sole = _sole_fitting(held, spec, columns, opened)
+            wanted = {spec.inputs[0].name: sole} if sole else {n: n for n in _npz_names(held, spec, path, columns)}
+            arrays = {name: opened(source) for name, source in wanted.items()}
             n = _common_length(arrays, path)
             for start in range(0, n, rows):
                 count = min(rows, n - start)
                 yield {name: array.take(count) for name, array in arrays.items()}, (start + count) / n
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(str(path), f"not a readable NumPy archive ({error})", "a whole .npz file") from error
+
+
+def _npz_names(held: Sequence[str], spec: ModelSpec, path: Path, columns: Sequence[str]) -> list[str]:
+    return list(wanted_columns(held, spec, str(path), columns, whole_arrays=True))
+
+
+def _sole_fitting(
+    held: Sequence[str], spec: ModelSpec, columns: Sequence[str], opened: Callable[[str], _StreamedArray]
+) -> str | None:
+    """The one array that fits a model's single input, where none has the input's name: a study takes it too."""
+    if len(spec.inputs) != 1 or spec.inputs[0].name in held or (columns and set(columns) <= set(held)):
+        return None
+    wanted = spec.inputs[0].shape[1:]
+    fitting = [name for name in held if name.lower() not in TARGETS and fits(opened(name).shape[1:], wanted)]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _common_length(arrays: Mapping[str, _StreamedArray], path: Path) -> int:
@@ -213,6 +262,8 @@ class _StreamedArray:
         """The next `count` rows."""
         start, self._next = self._next, self._next + count
         array = self._read(count) if self._whole is None else self._whole[start : self._next]
+        if array.dtype.kind == "S":
+            array = np.char.decode(array, "utf-8")
         return array.astype(object) if array.dtype.kind == "U" else array
 
     def _read(self, count: int) -> Array:

@@ -1,40 +1,41 @@
-"""The report's pictures, one function each: a Plotly figure as plain data, its caption, and the same figures as a table.
-
-Colours are those of Okabe and Ito (2008), which people with any kind of colour vision can tell apart; no picture relies
-on colour alone, markers and dashes differ too. Colours of text and grids are set where the page is shown, light or dark.
-"""
+"""The report's pictures, one function each: a Plotly figure as plain data, its caption, and its figures as a table."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Margin
 from equipoise.core.result import Result
 from equipoise.policy.cost import machines_needed, monthly_usd
 from equipoise.report.details import ReportDetails, ScreenedPoint
-from equipoise.report.tradeoff import StairStep, cheapest_within, staircase
-from equipoise.report.wording import (
-    SHARES,
-    duration,
-    loss,
-    metric_name,
-    money,
-    quality,
-    significant,
+from equipoise.report.points import measured_points, served
+from equipoise.report.strokes import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SKY,
+    VERMILION,
+    Json,
+    axis,
+    box_plot,
+    canvas,
+    dots,
+    frontier_line,
+    log_axis,
+    mark_across,
+    mark_up,
+    plain,
+    stairs,
 )
+from equipoise.report.tradeoff import StairStep, cheapest_within, staircase
+from equipoise.report.wording import SHARES, duration, loss, metric_name, money, quality, significant
 
-BLUE, ORANGE, GREEN, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#8a8f98"
 MOST_STEPS = 400
-MOST_OUTLIERS = 60
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,38 @@ def frontier(result: Result, details: ReportDetails) -> Picture:
     if details.metric == "none" or not points:
         return Picture("frontier", title, "Quality was not judged, so there is nothing to weigh cost against.")
     baseline, chosen = result.baseline.name, result.chosen.name if result.chosen else None
+    rest = [point for point in points if point.name not in (baseline, chosen)]
     groups = (
-        ("other candidates", [p for p in points if p.name not in (baseline, chosen) and not p.certified], GREY, "circle-open", 9),
-        ("proved candidates", [p for p in points if p.name not in (baseline, chosen) and p.certified], SKY, "diamond", 11),
-        ("your model as it is", [p for p in points if p.name == baseline], ORANGE, "square", 15),
-        ("chosen", [p for p in points if p.name == chosen and chosen != baseline], GREEN, "star", 20),
-    )  # fmt: skip
+        ("other candidates", [point for point in rest if not point.certified], GREY, "circle-open", 9),
+        ("proved candidates", [point for point in rest if point.certified], SKY, "diamond", 11),
+        ("your model as it is", [point for point in points if point.name == baseline], ORANGE, "square", 15),
+        ("chosen", [point for point in points if point.name == chosen != baseline], GREEN, "star", 20),
+    )
     traces = [
         dots(name, group, details.metric, color, symbol, size) for name, group, color, symbol, size in groups if group
     ]
-    layout = layout(
-        log_axis("US dollars per million answers", tickprefix="$"),
-        axis(metric_name(details.metric), **({"tickformat": ".1%"} if details.metric in SHARES else {})),
+    best = sorted((p for p in points if p.name in {c.name for c in result.frontier}), key=lambda p: p.usd_per_million)
+    if len(best) > 1:
+        traces.insert(0, frontier_line(best))
+    layout = canvas(
+        log_axis("US dollars per million answers", (point.usd_per_million for point in points), money),
+        axis(plain(metric_name(details.metric)), **({"tickformat": ".1%"} if details.metric in SHARES else {})),
     )
+    outside = 0
     start = next((p.quality.value for p in points if p.name == baseline and p.quality), None)
     if start is not None and details.margin is not None:
         least = start - _absolute(details.margin, start) * (1 if details.higher_is_better else -1)
         mark_across(layout, least, "the least you accept")
-        layout["yaxis"]["range"] = _range_around(points, least)
+        low, high = _range_around(points, least)
+        layout["yaxis"]["range"] = [low, high]
+        outside = sum(1 for point in points if point.quality and not low <= point.quality.value <= high)
     caption = (
         f"Each mark is one way to serve your model: the further left, the cheaper; the {_better(details)}, the better. "
         "Quality is that on the rows that chose among candidates; the proof further down uses other rows."
     )
+    if outside:
+        more = "One more lies" if outside == 1 else f"{outside:,} more lie"
+        caption += f" {more} too far off for the picture; the table has every one."
     rows = tuple(
         (p.name, money(p.usd_per_million), quality(details.metric, p.quality.value if p.quality else None), p.settings)
         for p in sorted(points, key=lambda p: p.usd_per_million)
@@ -103,20 +114,20 @@ def frontier(result: Result, details: ReportDetails) -> Picture:
 
 def traffic(result: Result, details: ReportDetails) -> Picture:
     """The monthly bill against traffic, in whole machines, with the break-even."""
-    served = served(result)
-    capacity = {c.name: details.sustained_rps.get(c.name) or c.throughput_rps.value for _, c, _, _ in served}
+    lines = served(result)
+    capacity = {c.name: details.sustained_rps.get(c.name) or c.throughput_rps.value for _, c, _, _ in lines}
     price = result.cost.price.usd_per_hour
     slowest = min(capacity.values())
     most = max((details.rate_rps or 0) * 2, slowest * 6, (result.cost.break_even_rps or 0) * 1.5)
     most = min(most, slowest * 5000)
     traces = []
-    for label, candidate, color, dash in served:
+    for label, candidate, color, dash in lines:
         traffic_rps, bill = _steps(price, capacity[candidate.name], most)
         line = {"color": color, "width": 3, "dash": dash, "shape": "hv"}
         text = [
             f"{label}: {money(usd)} a month above {significant(rps)} requests/s"
             for rps, usd in zip(traffic_rps, bill, strict=True)
-        ]  # noqa: E501
+        ]
         traces.append(
             {
                 "type": "scatter",
@@ -127,9 +138,9 @@ def traffic(result: Result, details: ReportDetails) -> Picture:
                 "line": line,
                 "text": text,
                 "hoverinfo": "text",
-            }  # noqa: E501
+            }
         )
-    layout = layout(
+    layout = canvas(
         axis("requests a second", rangemode="tozero"), axis("US dollars a month", rangemode="tozero", tickprefix="$")
     )
     if details.rate_rps:
@@ -139,7 +150,9 @@ def traffic(result: Result, details: ReportDetails) -> Picture:
         mark_up(layout, break_even, "break-even", dash="dot")
     caption = "Machines come whole: a bill rises in steps, each step one more machine. "
     if result.chosen is None:
-        caption += "Only your model as it is can be drawn, since nothing else meets the limits."
+        caption += "Only your model itself can be drawn, since nothing meets the limits."
+    elif len(lines) == 2:
+        caption += "The answer is to keep your model, so there is no other bill to compare with."
     elif break_even:
         caption += (
             f"Above {significant(break_even)} requests a second the chosen plan always needs fewer machines than your "
@@ -155,12 +168,12 @@ def traffic(result: Result, details: ReportDetails) -> Picture:
             significant(rate),
             *(
                 f"{money(monthly_usd(price, rate, capacity[c.name]))} ({machines_needed(rate, capacity[c.name]):,})"
-                for _, c, _, _ in served
+                for _, c, _, _ in lines
             ),
         )
         for rate in rates
     )
-    columns = ("Requests/s", *(f"{label}: USD a month (machines)" for label, _, _, _ in served))
+    columns = ("Requests/s", *(f"{label}: USD a month (machines)" for label, _, _, _ in lines))
     return Picture(
         "traffic", "What it costs as traffic grows", caption, {"data": traces, "layout": layout}, columns, rows
     )
@@ -175,8 +188,9 @@ def latency_limit(result: Result, details: ReportDetails) -> Picture:
     steps = staircase(kept, lambda point: point.p99_s)
     if not steps:
         return Picture("latency-limit", title, "No candidate was timed long enough to bound its slowest answers (p99).")
-    layout = layout(
-        log_axis("limit for 99 of 100 answers, milliseconds"),
+    limits = [step.limit * 1000 for step in steps]
+    layout = canvas(
+        log_axis("limit for 99 of 100 answers", [*limits, (details.p99_limit_s or limits[0]) * 1000], _milliseconds),
         axis("cheapest USD per million", rangemode="tozero", tickprefix="$"),
     )
     traces = [stairs("cheapest that keeps the limit", steps, BLUE, 1000, duration)]
@@ -207,9 +221,10 @@ def allowed_drop(result: Result, details: ReportDetails) -> Picture:
     steps = staircase(points, lambda p: 0.0 if p in zero else (None if p.drop_high is None else max(p.drop_high, 0.0)))
     if not steps:
         return Picture("allowed-drop", title, "No candidate's loss could be bounded.")
-    scale, unit = (100, "points") if details.metric in SHARES else (1, f"units of {metric_name(details.metric)}")
-    layout = layout(
-        axis(f"allowed drop of {metric_name(details.metric)}, {unit}", rangemode="tozero"),
+    name = plain(metric_name(details.metric))
+    scale, unit = (100, "points") if details.metric in SHARES else (1, f"units of {name}")
+    layout = canvas(
+        axis(f"allowed drop of {name}, {unit}", rangemode="tozero"),
         axis("cheapest USD per million", rangemode="tozero", tickprefix="$"),
     )
     traces = [stairs("cheapest within the drop", steps, VERMILION, scale, lambda drop: loss(details.metric, drop))]
@@ -254,22 +269,25 @@ def latencies(result: Result, details: ReportDetails) -> Picture:
     names = names[:8]
     if not names:
         return Picture("latencies", title, "No raw timings were kept.")
-    traces, rows = [], []
+    traces: list[Json] = []
+    rows: list[tuple[str, ...]] = []
+    spread_ms: list[float] = []
     for name in reversed(names):
         label, color = wanted.get(name, (name, GREY))
-        milliseconds = np.sort(np.asarray(details.latency_samples_s[name], dtype=np.float64)) * 1000
-        low, q1, median, q3, high = (float(value) for value in np.quantile(milliseconds, [0.01, 0.25, 0.5, 0.75, 0.99]))
-        traces += box(plain(label), color, (low, q1, median, q3, high), milliseconds[milliseconds > high])
-        cells = (duration(value / 1000) for value in (median, q3, high, milliseconds[-1]))
-        rows.append((label, *cells, f"{len(milliseconds):,}"))
-    layout = layout(log_axis("milliseconds"), {"automargin": True, "type": "category"})
+        samples_s = np.asarray(details.latency_samples_s[name], dtype=np.float64)
+        traces += box_plot(plain(label).replace(" @ ", "<br>"), color, samples_s * 1000)
+        spread_ms += [float(samples_s.min()) * 1000, float(samples_s.max()) * 1000]
+        cells = (duration(float(value)) for value in np.quantile(samples_s, [0.5, 0.75, 0.99, 1.0]))
+        rows.append((label, *cells, f"{len(samples_s):,}"))
+    layout = canvas(log_axis("time to answer", spread_ms, _milliseconds), {"automargin": True, "type": "category"})
     layout |= {"showlegend": False, "height": 140 + 62 * len(names)}
     if details.p99_limit_s is not None:
         mark_up(layout, details.p99_limit_s * 1000, "your limit", log=True)
     caption = (
-        "From the raw timings: the box holds the middle half of the answers, the line in it is the median, 98 of 100 lie "
-        "between the whiskers, and dots are the slowest. "
-    ) + (
+        "From the raw timings: the box holds the middle half of the answers, the line in it is the median, 98 of 100 "
+        "lie between the whiskers, and dots are the slowest. "
+    )
+    caption += (
         "Time counts from the moment a request was due to its answer, at your traffic."
         if details.rate_rps
         else "Time is that of computing one full batch."
@@ -286,10 +304,14 @@ def _steps(usd_per_hour: float, capacity_rps: float, most_rps: float) -> tuple[l
     return [*rates, most_rps], [*bill, bill[-1]]
 
 
+def _milliseconds(value: float) -> str:
+    return duration(value / 1000)
+
+
 def _range_around(points: Sequence[ScreenedPoint], least: float) -> list[float]:
     # A candidate that fell apart would press all others into one line: far ones are cut off, and stay in the table.
     values = np.array([p.quality.value for p in points if p.quality] + [least])
-    reach = max(4 * abs(values.max() - least), 2 * float(np.median(np.abs(values - least))), 1e-6)
+    reach = max(2.5 * abs(values.max() - least), 2 * float(np.median(np.abs(values - least))), 1e-6)
     low, high = max(values.min(), least - reach), min(values.max(), least + reach)
     space = max((high - low) * 0.12, 1e-6)
     return [float(low - space), float(high + space)]
@@ -301,5 +323,3 @@ def _absolute(margin: Margin, start: float) -> float:
 
 def _better(details: ReportDetails) -> str:
     return "higher" if details.higher_is_better else "lower"
-
-

@@ -37,6 +37,16 @@ def join(parts: Iterable[object]) -> Markup:
     return Markup("".join(escape(part) for part in parts))
 
 
+def with_code(text: str) -> Markup:
+    """Text with what stands between backticks as code.
+
+    Example:
+        >>> with_code("run `equipoise verify`")
+        'run <code>equipoise verify</code>'
+    """
+    return join(element("code", part) if index % 2 else part for index, part in enumerate(text.split("`")))
+
+
 def table(
     caption: str,
     columns: Sequence[str],

@@ -11,13 +11,14 @@
     const axis = (own) => ({ gridcolor: line, linecolor: line, zerolinecolor: line, ...own });
     return {
       ...layout,
-      ...(width ? { width } : {}),
+      ...(width ? { width, height: Math.min(layout.height, 330) } : {}),
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink, size: 13, family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif" },
       hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink }, align: "left" },
       xaxis: axis(layout.xaxis),
       yaxis: axis(layout.yaxis),
+      annotations: layout.annotations.map((note) => ({ ...note, bgcolor: card, borderpad: 2 })),
     };
   }
 

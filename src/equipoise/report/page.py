@@ -11,8 +11,9 @@ from string import Template
 from equipoise.core.result import Result
 from equipoise.report import figures
 from equipoise.report.details import ReportDetails
-from equipoise.report.figures import Picture, cost_of
-from equipoise.report.markup import Markup, element, escape, join, table
+from equipoise.report.figures import Picture
+from equipoise.report.markup import Markup, element, escape, join, table, with_code
+from equipoise.report.points import cost_of
 from equipoise.report.proof import proof
 from equipoise.report.tables import candidates, key_figures
 from equipoise.report.wording import allowed, duration, loss, metric_name, money, quality, significant, size, times
@@ -22,6 +23,8 @@ DECISIONS = {
     "keep": ("Keep what you have", "No other form of your model is clearly cheaper and still does its job."),
     "infeasible": ("Nothing meets these limits", "No way to serve your model was found that keeps all your limits."),
 }
+NOTEWORTHY = 1.005
+CENT_USD = 0.01
 
 
 def write_report(result: Result, details: ReportDetails, path: Path) -> None:
@@ -64,12 +67,12 @@ def _sections(result: Result, details: ReportDetails) -> list[Markup]:
         figures.latencies(result, details),
     ]
     return [
-        *([_section("warnings", "Before you rely on it", _list(result.warnings))] if result.warnings else []),
         _section("key-figures", "Key figures", key_figures(result, details)),
         *(_section(picture.key, picture.title, _picture(picture)) for picture in pictures),
         _section("proof", "What is proved", proof(result, details)),
         _section("all", "Every candidate, and what became of it", candidates(result, details)),
         _section("circumstances", "Where these figures come from", _circumstances(result, details)),
+        *([_section("warnings", "What else you should know", _list(result.warnings))] if result.warnings else []),
     ]
 
 
@@ -83,13 +86,14 @@ def _list(items: tuple[str, ...]) -> Markup:
 
 def _answer(result: Result, details: ReportDetails) -> Markup:
     label, meaning = DECISIONS[result.decision]
-    before, chosen = cost_of(result.baseline, result), result.chosen
-    amounts: list[object] = [element("span", money(before), class_="before" if chosen else "only")]
-    if chosen is not None:
+    before = money(cost_of(result.baseline, result))
+    after = money(cost_of(result.chosen, result)) if result.chosen else before
+    amounts: list[object] = [element("span", before, class_="only" if after == before else "before")]
+    if after != before:
         amounts += [
             element("span", "→", class_="arrow", aria_label="becomes"),
-            element("span", money(cost_of(chosen, result)), class_="after"),
-        ]  # noqa: E501
+            element("span", after, class_="after"),
+        ]
     about = "per million answers"
     if result.cost.basis == "provisioned":
         about += ", whole machines paid at your traffic"
@@ -103,12 +107,18 @@ def _answer(result: Result, details: ReportDetails) -> Markup:
             ),
             element("p", *amounts, class_="money"),
             element("p", about, class_="unit"),
-            element("h1", result.sentence),
+            element("h1", with_code(result.sentence)),
             element("p", meaning, class_="meaning"),
             *([_nearest_miss(result)] if result.nearest_miss else []),
             element("ul", *_tiles(result, details), class_="tiles"),
+            *([_warned(len(result.warnings))] if result.warnings else []),
         )
     )
+
+
+def _warned(count: int) -> Markup:
+    what = "1 thing" if count == 1 else f"{count} things"
+    return element("p", element("a", f"⚠ {what} to know before you rely on this", href="#warnings"), class_="warned")
 
 
 def _nearest_miss(result: Result) -> Markup:
@@ -127,14 +137,13 @@ def _nearest_miss(result: Result) -> Markup:
 def _tiles(result: Result, details: ReportDetails) -> list[Markup]:
     cost, chosen, proved = result.cost, result.chosen, result.certificate
     shown: list[tuple[str, str]] = []
-    if cost.ratio is not None:
-        shown.append(
-            (times(cost.ratio), "cheaper than your model as it is" if cost.ratio >= 1 else "of your model's cost")
-        )
-    if cost.ratio_tuned is not None:
+    if cost.ratio is not None and cost.ratio > NOTEWORTHY:
+        shown.append((times(cost.ratio), "cheaper than your model as it is"))
+    if cost.ratio_tuned is not None and cost.ratio_tuned > NOTEWORTHY:
         shown.append((times(cost.ratio_tuned), "cheaper than your model with its best settings"))
     if cost.monthly_usd_baseline is not None and cost.monthly_usd_chosen is not None:
-        shown.append((money(cost.monthly_usd_baseline - cost.monthly_usd_chosen), "saved a month at your traffic"))
+        saved = cost.monthly_usd_baseline - cost.monthly_usd_chosen
+        shown += [(money(saved), "saved a month at your traffic")] if saved >= CENT_USD else []
     if proved is not None:
         figures_text = (
             f"{quality(proved.metric, proved.baseline.value)} → {quality(proved.metric, proved.chosen.value)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from equipoise.core.certificate import Certificate, Provable
 from equipoise.core.result import Result
 from equipoise.report.details import ReportDetails
-from equipoise.report.markup import Markup, element, join
+from equipoise.report.markup import Markup, element, join, with_code
 from equipoise.report.tables import slices
 from equipoise.report.wording import allowed, loss, metric_name, quality, significant
 
@@ -49,19 +49,19 @@ def _claim(certificate: Certificate, result: Result) -> list[object]:
     reused = "No earlier study had opened these rows."
     if certificate.reused:
         count = "One earlier study has" if certificate.reused == 1 else f"{certificate.reused} earlier studies have"
-        reused = f"{count} already opened these same rows. Each look wears the proof out a little: bring fresh rows when you can."
+        reused = f"{count} already opened these same rows; each look wears the proof out a little, so bring fresh rows."
     facts = [
         ("What is claimed", claim),
         (
             "How sure",
-            f"{significant(certificate.confidence * 100)}%: of such claims, at most 1 in {wrong:,} may be wrong by chance.",
+            f"{significant(certificate.confidence * 100)}%: of such claims at most 1 in {wrong:,} is wrong by chance.",
         ),
         ("On what", f"{rows} that had no part in choosing; both models answered the same rows."),
         ("What was seen", seen),
         (
             "How many were tried",
-            f"{certificate.candidates_tried:,} candidates were tried on other rows; {certificate.candidates_certified:,} "
-            "were put to this test, in an order fixed beforehand, so that trying many makes no false claim likelier.",
+            f"{_count(certificate.candidates_tried)} tried on other rows, {certificate.candidates_certified:,} of them "
+            "put to this test, in an order fixed beforehand, so that trying many makes no false claim likelier.",
         ),
         ("By which test", certificate.method),
         ("Wear", reused),
@@ -75,6 +75,10 @@ def _claim(certificate: Certificate, result: Result) -> list[object]:
     return [verdict, listed, *([slices(certificate)] if certificate.slices else [])]
 
 
+def _count(candidates: int) -> str:
+    return "1 candidate was" if candidates == 1 else f"{candidates:,} candidates were"
+
+
 def _loss_seen(metric: str, value: float) -> str:
     if value == 0:
         return "no difference"
@@ -85,10 +89,9 @@ def _provable(provable: Provable, details: ReportDetails) -> str:
     if provable.drop is None:
         text = "These rows can prove no drop, however large: no candidate was put to the test."
     else:
-        text = (
-            f"The tightest drop that your {provable.n:,} rows can prove is {loss(details.metric, max(provable.drop, 0.0))}"
-            f"{f' (with {provable.plan})' if provable.plan else ''}."
-        )
+        plan = f" (with {provable.plan})" if provable.plan else ""
+        drop = loss(details.metric, max(provable.drop, 0.0))
+        text = f"The tightest drop that your {provable.n:,} rows can prove is {drop}{plan}."
     if details.margin is None:
         return text
     wished = allowed(details.metric, details.margin)
@@ -108,4 +111,6 @@ def _not_covered(certificate: Certificate) -> Markup:
     ]
     if certificate.slices:
         items[3] = "Groups of rows other than those in the table: a small group can lose more than the whole does."
-    return join((element("h3", "What this does not cover"), element("ul", *(element("li", item) for item in items))))
+    return join(
+        (element("h3", "What this does not cover"), element("ul", *(element("li", with_code(item)) for item in items)))
+    )

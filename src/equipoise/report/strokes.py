@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ MOST_OUTLIERS = 60
 Json = dict[str, Any]
 
 
-def layout(xaxis: Json, yaxis: Json) -> Json:
+def canvas(xaxis: Json, yaxis: Json) -> Json:
+    """The layout of a picture, with nothing marked on it yet."""
     return {
         "xaxis": xaxis,
         "yaxis": yaxis,
@@ -38,35 +39,50 @@ def layout(xaxis: Json, yaxis: Json) -> Json:
 
 
 def axis(title: str, **more: Any) -> Json:
+    """An axis that makes room for its labels."""
     return {"title": {"text": title, "standoff": 10}, "automargin": True, **more}
 
 
-def log_axis(title: str, **more: Any) -> Json:
-    return axis(title, type="log", tickformat="~r", exponentformat="none", **more)
+def log_axis(title: str, values: Iterable[float], text: Callable[[float], str]) -> Json:
+    """A logarithmic axis, for what spans several powers of ten.
+
+    Args:
+        title: What it shows, with its unit.
+        values: What will be drawn, > 0: ticks are at 1, 2 and 5 times powers of ten around them.
+        text: A tick as people read it.
+    """
+    drawn = [value for value in values if value > 0] or [1.0]
+    first, last = math.floor(math.log10(min(drawn))), math.ceil(math.log10(max(drawn)))
+    factors = (1, 2, 5) if last - first <= 3 else (1,)
+    ticks = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
+    return axis(title, type="log", tickvals=ticks, ticktext=[text(tick) for tick in ticks])
 
 
 def mark_up(layout: Json, x: float, text: str, dash: str = "dash", *, log: bool = False) -> None:
+    """A vertical line across the picture with a word beside it; `log` where the axis is logarithmic."""
     line = {"color": GREY, "width": 2, "dash": dash}
     layout["shapes"].append({"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line})
     at = math.log10(x) if log and x > 0 else x
     below = 0.98 - 0.1 * sum(1 for note in layout["annotations"] if note.get("yref") == "paper")
     layout["annotations"].append(
-        {"x": at, "y": below, "yref": "paper", "yanchor": "top", "xanchor": "left", "text": text, "showarrow": False}
+        {"x": at, "y": below, "yref": "paper", "yanchor": "top", "xanchor": "auto", "text": text, "showarrow": False}
     )
 
 
 def mark_across(layout: Json, y: float, text: str) -> None:
+    """A horizontal line across the picture with a word under it."""
     line = {"color": GREY, "width": 2, "dash": "dash"}
     layout["shapes"].append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line})
     layout["annotations"].append(
-        {"xref": "paper", "x": 0.01, "y": y, "yanchor": "top", "xanchor": "left", "text": text, "showarrow": False}
+        {"xref": "paper", "x": 0.99, "y": y, "yanchor": "top", "xanchor": "right", "text": text, "showarrow": False}
     )
 
 
 def dots(name: str, points: Sequence[ScreenedPoint], metric: str, color: str, symbol: str, size: int) -> Json:
+    """Candidates as marks: cost across, quality up."""
     hover = [
         f"<b>{plain(p.name)}</b><br>{money(p.usd_per_million)} per million<br>"
-        f"{metric_name(metric)} {quality(metric, p.quality.value if p.quality else None)}<br>"
+        f"{plain(metric_name(metric))} {quality(metric, p.quality.value if p.quality else None)}<br>"
         f"99 of 100 answers within {duration(p.p99_s)}<br>{plain(p.settings)}"
         for p in points
     ]
@@ -82,7 +98,21 @@ def dots(name: str, points: Sequence[ScreenedPoint], metric: str, color: str, sy
     }
 
 
-def stairs(name: str, steps: Sequence[StairStep], color: str, scale: float, unit: Any) -> Json:
+def frontier_line(points: Sequence[ScreenedPoint]) -> Json:
+    """A thin line through the candidates that no other beats in both cost and quality."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "best trade-offs",
+        "x": [point.usd_per_million for point in points],
+        "y": [point.quality.value if point.quality else None for point in points],
+        "hoverinfo": "skip",
+        "line": {"color": SKY, "width": 2, "dash": "dot"},
+    }
+
+
+def stairs(name: str, steps: Sequence[StairStep], color: str, scale: float, unit: Callable[[float], str]) -> Json:
+    """The cheapest cost for each limit; `scale` turns limits into the axis's unit, `unit` into text."""
     limits = [step.limit * scale for step in steps]
     costs = [step.point.usd_per_million for step in steps]
     hover = [f"{unit(step.limit)}: {money(step.point.usd_per_million)}<br>{plain(step.point.name)}" for step in steps]
@@ -100,9 +130,11 @@ def stairs(name: str, steps: Sequence[StairStep], color: str, scale: float, unit
     }
 
 
-def box(label: str, color: str, five: tuple[float, float, float, float, float], slowest: Any) -> list[Json]:
-    low, q1, median, q3, high = five
-    box = {
+def box_plot(label: str, color: str, milliseconds: NDArray[np.float64]) -> list[Json]:
+    """Timings as a box (the middle half), whiskers (98 of 100), and dots (the slowest, thinned where they are many)."""
+    low, q1, median, q3, high = (float(value) for value in np.quantile(milliseconds, [0.01, 0.25, 0.5, 0.75, 0.99]))
+    slowest = np.sort(milliseconds[milliseconds > high])
+    middle = {
         "type": "box",
         "orientation": "h",
         "name": label,
@@ -121,7 +153,7 @@ def box(label: str, color: str, five: tuple[float, float, float, float, float], 
         if len(slowest) <= MOST_OUTLIERS
         else slowest[np.linspace(0, len(slowest) - 1, MOST_OUTLIERS).astype(int)]
     )
-    dots = {
+    tail = {
         "type": "scatter",
         "mode": "markers",
         "name": label,
@@ -130,7 +162,7 @@ def box(label: str, color: str, five: tuple[float, float, float, float, float], 
         "marker": {"color": color, "size": 6, "opacity": 0.7},
         "hoverinfo": "x",
     }
-    return [box, dots] if len(kept) else [box]
+    return [middle, tail] if len(kept) else [middle]
 
 
 def plain(text: str) -> str:

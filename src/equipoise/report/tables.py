@@ -10,8 +10,8 @@ from equipoise.core.certificate import Certificate
 from equipoise.core.estimate import Estimate
 from equipoise.core.result import Result
 from equipoise.report.details import ReportDetails
-from equipoise.report.figures import cost_of, settings_text
 from equipoise.report.markup import Markup, element, join, table
+from equipoise.report.points import cost_of, settings_text
 from equipoise.report.wording import (
     NOTHING,
     allowed,
@@ -71,7 +71,12 @@ def key_figures(result: Result, details: ReportDetails) -> Markup:
         line("Made by", lambda c: str(c.recipe)),
         line("Runs on", settings_text),
     ]
-    return table("Key figures, with the interval each is known to", columns, rows, class_="figures")
+    return table(
+        "Key figures, with the interval each is known to",
+        columns,
+        rows,
+        class_="figures chosen" if result.chosen else "figures",
+    )
 
 
 def slices(certificate: Certificate) -> Markup:
@@ -154,7 +159,7 @@ def candidates(result: Result, details: ReportDetails) -> Markup:
 
 
 def candidate_rows(result: Result, details: ReportDetails) -> list[CandidateRow]:
-    """Every candidate once: the chosen one, the baselines, the frontier, what was measured besides, what was rejected."""
+    """Every candidate once: the chosen one, the baselines, the frontier, the rejected, and what else was measured."""
     rows: dict[str, CandidateRow] = {}
     special = (
         (result.chosen, "chosen" if result.decision == "replace" else "keep this"),

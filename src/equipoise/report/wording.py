@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from equipoise.core.certificate import Margin
 from equipoise.core.estimate import Estimate
@@ -136,9 +137,9 @@ def metric_name(metric: str) -> str:
     return METRICS.get(metric, metric)
 
 
-def interval(estimate: Estimate | None, unit: object = significant) -> str:
-    """The ends of an estimate's interval, where it has one."""
-    if estimate is None or estimate.low is None or estimate.high is None or not callable(unit):
+def interval(estimate: Estimate, unit: Callable[[float], str]) -> str:
+    """The ends of an estimate's interval, empty where it has none."""
+    if estimate.low is None or estimate.high is None:
         return ""
     return f"{unit(estimate.low)} to {unit(estimate.high)}"
 

@@ -73,10 +73,11 @@ class MeanSample:
     def skewness(self) -> float:
         """Skewness of the blocks' sums about the mean, over the root of their number."""
         residuals = self.sums - self.sizes * self.mean
-        variance = float(residuals @ residuals) / self.blocks
-        if variance == 0:
+        largest = float(np.abs(residuals).max())
+        if largest == 0:
             return 0.0
-        return float((residuals**3).mean()) / variance**1.5 / math.sqrt(self.blocks)
+        scaled = residuals / largest  # the cube of a tiny spread would underflow
+        return float((scaled**3).mean()) / math.sqrt(float((scaled**2).mean()) ** 3 * self.blocks)
 
     def pivots(self, z: float) -> Array:
         """Studentised bootstrap replicates (mean* - mean) / standard error*, sorted, [B]."""
@@ -240,7 +241,9 @@ def mean_below(sample: MeanSample, bound: float, confidence: float, bootstrap: b
         skew = sample.skewness()
         p_value = max(p_value, float(stdtr(sample.blocks - 1, _hall(pivot, skew))))
         upper, lower = max(critical, -_hall_inverse(-critical, skew)), max(critical, _hall_inverse(critical, skew))
-    return BelowTest(p_value, sample.mean - lower * error, sample.mean + upper * error)
+    # Rounded outwards by a billionth, so that a bound of `high` passes whatever the last digit does.
+    outwards = 1 + 1e-9
+    return BelowTest(p_value, sample.mean - lower * outwards * error, sample.mean + upper * outwards * error)
 
 
 def _hall(pivot: float, skew: float) -> float:

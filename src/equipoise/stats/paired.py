@@ -193,7 +193,7 @@ def tightest_drop(
     test = paired_drop(metric, baseline, candidate, target, Margin(drop=0.0), groups, confidence, seed)
     if test.difference is None or test.difference.high is None:
         return None
-    return test.difference.high
+    return test.difference.high + 1e-9 * max(1.0, abs(test.difference.high))
 
 
 def _nothing(reason: str, n: int) -> DropTest:

@@ -92,4 +92,4 @@ def tango_bounds(harmed: float, helped: float, n: float, z: float) -> tuple[floa
         right = np.take_along_axis(grid, last[:, None] + 1, axis=1)
         if float((right - left).max()) < 1e-10:
             break
-    return float(left[0, 0]), float(right[1, 0])
+    return min(float(left[0, 0]), estimate), max(float(right[1, 0]), estimate)

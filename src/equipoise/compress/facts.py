@@ -1,0 +1,51 @@
+"""What a model is made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from equipoise.compress.base import ModelFacts
+from equipoise.compress.ensembles import ensemble_size, final_estimator
+from equipoise.compress.int8 import QUANTIZED_OPERATORS
+from equipoise.compress.tools import IR_FILE, ONNX_FILE, load_sklearn, nodes, open_natively, read_ir, tool
+from equipoise.core.environment import Environment
+from equipoise.core.variant import Format
+
+
+def model_facts(artifact: Path, environment: Environment) -> ModelFacts:
+    """Look into an artifact folder.
+
+    Args:
+        artifact: Folder that holds `model.onnx`, `model.xml` or `model.skops`.
+        environment: The machine that the model is to run on.
+
+    Returns:
+        Its format, inputs and outputs, and operators.
+
+    Raises:
+        ModelError: It cannot be opened.
+    """
+    spec = open_natively(artifact).spec
+    form, operators, estimators = _contents(artifact)
+    return ModelFacts(form, spec, operators, estimators, environment)
+
+
+def is_quantized(operators: dict[str, int]) -> bool:
+    """Whether the operators are those of a quantised graph."""
+    return not QUANTIZED_OPERATORS.isdisjoint(operators)
+
+
+def _contents(artifact: Path) -> tuple[Format, dict[str, int], int | None]:
+    if (artifact / IR_FILE).is_file():
+        return "openvino", dict(Counter(node.get_type_name() for node in read_ir(artifact).get_ops())), None
+    if (artifact / ONNX_FILE).is_file():
+        import onnx
+
+        with tool("onnx"):
+            graph = onnx.load(artifact / ONNX_FILE, load_external_data=False).graph
+        return "onnx", dict(Counter(node.op_type for node in nodes(graph))), None
+    model, _ = load_sklearn(artifact)
+    steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
+    operators = dict(Counter(type(step).__name__ for step in [*steps[:-1], final_estimator(model)]))
+    return "sklearn", operators, ensemble_size(final_estimator(model))

@@ -1,0 +1,70 @@
+"""Which recipes are worth building for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import zip_longest
+
+from equipoise.compress.base import ModelFacts, Technique
+from equipoise.core.recipe import Recipe, Step
+from equipoise.registry import techniques
+
+MOST_RECIPES = 20
+# What usually pays most on CPUs comes first; a technique of a stranger comes after ours.
+ORDER = (
+    "onnx_form", "int8_nncf", "smaller_forest", "int8_static", "linear_form", "int8_dynamic", "graph_cleanup", "fp16",
+)  # fmt: skip
+
+
+def propose_recipes(facts: ModelFacts, source: str) -> tuple[Recipe, ...]:
+    """Recipes of one and two steps for a model, the most promising first, at most 20.
+
+    Each technique says what it would try; their proposals are dealt out in turns, so that a cut at 20 or at a budget
+    leaves every technique its best. A change of a scikit-learn model is followed by its ONNX form, which is where it
+    pays; a quantisation also starts from the cleaned graph.
+
+    Args:
+        facts: What the model is.
+        source: `model` for the model under study, else the file name of one of the person's alternatives.
+    """
+    base = Recipe(source=source)
+    first = [base.then(step) for step in _in_turns(facts, base)]
+    ordered: list[Recipe] = []
+    if facts.format == "sklearn":  # a smaller model and its ONNX form side by side, the ONNX form first
+        for recipe in first:
+            ordered += [*(recipe.then(step) for step in _next_steps(facts, recipe)), recipe]
+    else:
+        ordered = first + [recipe.then(step) for recipe in first for step in _next_steps(facts, recipe)]
+    unique = {recipe.content_digest: recipe for recipe in ordered}
+    return tuple(unique.values())[:MOST_RECIPES]
+
+
+def _in_turns(facts: ModelFacts, recipe: Recipe) -> Iterator[Step]:
+    """First proposals of all techniques, then second ones, and so on."""
+    proposals = [technique.propose(facts, recipe) for technique in _ordered()]
+    for turn in zip_longest(*proposals):
+        yield from (step for step in turn if step is not None)
+
+
+def _next_steps(facts: ModelFacts, recipe: Recipe) -> list[Step]:
+    last = recipe.steps[-1]
+    installed = techniques()
+    if facts.format == "sklearn" and last.technique in ("smaller_forest", "linear_form"):
+        size = last.parameters.get("estimators", facts.estimators) if last.technique == "smaller_forest" else None
+        changed = replace(facts, estimators=size if isinstance(size, int) else None)
+        return _of(installed.get("onnx_form"), changed, recipe)[:1]
+    if facts.format == "onnx" and last.technique == "graph_cleanup":
+        wanted = ("int8_nncf", "int8_static")
+        return [step for name in wanted for step in _of(installed.get(name), facts, recipe)[:1]]
+    return []
+
+
+def _of(technique: Technique | None, facts: ModelFacts, recipe: Recipe) -> list[Step]:
+    return [] if technique is None else technique.propose(facts, recipe)
+
+
+def _ordered() -> list[Technique]:
+    installed = techniques()
+    names = [name for name in ORDER if name in installed] + [name for name in installed if name not in ORDER]
+    return [installed[name] for name in names]

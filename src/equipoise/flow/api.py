@@ -1,0 +1,77 @@
+"""What `import equipoise` offers: the same verbs as the command line, in the same words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from equipoise.core.result import Result
+from equipoise.execute.verify import Verification
+from equipoise.flow.progress import Watcher, nobody_watches
+
+PathLike = str | Path
+
+
+def optimize(
+    source: PathLike | None = None,
+    *,
+    out: PathLike | None = None,
+    resume: PathLike | None = None,
+    watcher: Watcher = nobody_watches,
+    **options: Any,
+) -> Result:
+    """Find the cheapest way to serve a model within the limits, prove it, and write result, report and bundle.
+
+    Args:
+        source: A model (`.onnx`, `.skops`, `.joblib`, `.pkl`) or a brief (`.toml`); null with `resume`.
+        out: Folder for the answer; null for a new folder beside the current one's other studies.
+        resume: Folder of an interrupted study to go on with.
+        watcher: Called with a `flow.progress.Progress` at every step.
+        options: The command line's options without dashes: `data="test.npz"`, `max_drop=0.01`, `p99_ms=30`,
+            `budget="5m"`, `slice=["sex:0.01"]` ...
+
+    Returns:
+        The answer, as `result.json` holds it.
+
+    Raises:
+        InputError: Something that was given cannot be used.
+    """
+    from equipoise.flow.optimize import optimize_from
+
+    result, _ = optimize_from(_path(source), options, out=_path(out), resume=_path(resume), watcher=watcher)
+    return result
+
+
+def verify(bundle: PathLike) -> Verification:
+    """Find any changed byte of a bundle, and any answer that changed on this machine.
+
+    Raises:
+        BundleError: It is not a bundle.
+    """
+    from equipoise.execute.verify import verify_bundle
+
+    return verify_bundle(Path(bundle))
+
+
+def predict(bundle: PathLike, *, data: PathLike, out: PathLike) -> int:
+    """Answer a file with a bundle, chunk by chunk.
+
+    Args:
+        bundle: Folder of the bundle.
+        data: A `.npz`, `.csv` or `.parquet` file with the model's inputs.
+        out: File for the answers, of any of these kinds.
+
+    Returns:
+        Rows that were answered.
+
+    Raises:
+        InputError: Bundle or data cannot be used.
+    """
+    from equipoise.execute.predict_file import predict_file
+    from equipoise.store.bundle import read_bundle
+
+    return predict_file(read_bundle(Path(bundle)), Path(data), Path(out)).rows
+
+
+def _path(path: PathLike | None) -> Path | None:
+    return None if path is None else Path(path)

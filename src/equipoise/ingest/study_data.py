@@ -1,0 +1,226 @@
+"""Reads every data file of a brief and binds it to the model, so that whatever is wrong shows before any long work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.core.brief import Brief
+from equipoise.core.tensor import ModelSpec
+from equipoise.errors import DataError
+from equipoise.ingest.rows import bind_rows, target_name
+from equipoise.ingest.table import Table, read_table, text_array
+from equipoise.preprocess.rows import Rows
+
+Array = NDArray[Any]
+MOST_DISTINCT_NUMBERS = 20
+MOST_DISTINCT_VALUES = 200
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """The data of a study, bound to its model.
+
+    Attributes:
+        rows: The main rows and those of the out-of-distribution sets, one after the other; `rows.extra` holds the slice
+            columns (text; numbers of many values are cut at their quartiles; null outside the main rows) and the group
+            column (text).
+        calibration: Rows for calibration, where they come apart.
+        train: Rows the model was trained on, where they were given, without targets.
+        target: Name of the column of true answers; null where there is none.
+        group: Name of the group column; null where there is none.
+        warnings: What the person should know about the data.
+    """
+
+    rows: Rows
+    calibration: Rows | None
+    train: Rows | None
+    target: str | None
+    group: str | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> Array | None:
+        """Which rows belong together, [n]; null without a group column."""
+        return None if self.group is None else self.rows.extra[self.group]
+
+
+def load_study_data(brief: Brief, spec: ModelSpec, table: Table | None = None) -> StudyData:
+    """Read and check the data of a brief.
+
+    Args:
+        brief: Which files, and what is asked of them.
+        spec: What the model takes.
+        table: The main data file, where it was read already.
+
+    Raises:
+        DataError: A file cannot be read, a column is missing or does not fit the model, the target is missing where the
+            metric needs it, or a slice or group column cannot serve as one.
+    """
+    data = brief.data
+    main = table or read_table(Path(data.path), data.columns)
+    needs = _needs_target(brief.quality.metric)
+    target = target_name(main, spec, data.target, needs or ("--target" if data.target else None))
+    extra = list(dict.fromkeys([*data.slices, *([data.group] if data.group else [])]))
+    for column in extra:
+        if main.require(column, "a slice or the group").ndim != 1:
+            raise DataError(main.source, f"column {column!r} has several values a row", "needed one value a row")
+    slices = {column: _slice_values(main, column) for column in data.slices}
+    groups = None if data.group is None else _group_values(main, data.group, slices)
+    parts = [replace(bind_rows(main, spec, target, extra=extra, needs_target=needs), extra={})]
+    group_parts = [groups]
+    for name, ood in data.ood.items():
+        other = read_table(Path(ood.path), data.columns)
+        why = f"the set {name!r}, compared by {brief.quality.metric or 'the target'},"
+        part = _bound(other, spec, target, extra, population=name, needs_target=why if target else None)
+        _require_same_kind(parts[0], part, main, other)
+        parts.append(part)
+        group_parts.append(None if data.group is None else _group_values(other, data.group, {}))
+    return StudyData(
+        rows=_joined(parts, slices, data.group, group_parts),
+        calibration=_calibration(brief, spec, target, extra, parts[0], main),
+        train=_train(brief, spec, target, extra),
+        target=target,
+        group=data.group,
+        warnings=_notes(main, slices),
+    )
+
+
+def _needs_target(metric: str | None) -> str | None:
+    """Why there must be a target; None where there need be none."""
+    return None if metric in (None, "agreement", "none") or ":" in metric else f"the metric {metric}"
+
+
+def _bound(
+    table: Table,
+    spec: ModelSpec,
+    target: str | None,
+    extra: Sequence[str],
+    population: str = "main",
+    needs_target: str | None = None,
+) -> Rows:
+    """Rows of a further file, which may lack the slice columns; its own columns besides the inputs are left out."""
+    there = [column for column in extra if column in table.columns]
+    rows = bind_rows(table, spec, target, extra=there, population=population, needs_target=needs_target)
+    return replace(rows, extra={})
+
+
+def _calibration(
+    brief: Brief, spec: ModelSpec, target: str | None, extra: Sequence[str], rows: Rows, main: Table
+) -> Rows | None:
+    if brief.data.calibration is None:
+        return None
+    table = read_table(Path(brief.data.calibration), brief.data.columns)
+    found = _bound(table, spec, target, extra)
+    _require_same_kind(rows, found, main, table)
+    return found
+
+
+def _train(brief: Brief, spec: ModelSpec, target: str | None, extra: Sequence[str]) -> Rows | None:
+    if brief.data.train is None:
+        return None
+    table = read_table(Path(brief.data.train), brief.data.columns)
+    unlabelled = Table({name: array for name, array in table.columns.items() if name != target}, table.source)
+    return replace(_bound(unlabelled, spec, None, extra), target=None)
+
+
+def _require_same_kind(main: Rows, other: Rows, main_table: Table, table: Table) -> None:
+    """Refuse targets that cannot be compared: text here, numbers there, or another number of labels."""
+    if main.target is None or other.target is None:
+        return
+    kinds = [(array.dtype == object, array.shape[1:]) for array in (main.target, other.target)]
+    if kinds[0] != kinds[1]:
+        found, needed = (
+            f"{'text' if is_text else 'numbers'}{f' of shape {list(shape)} a row' if shape else ''}"
+            for is_text, shape in reversed(kinds)
+        )
+        raise DataError(table.source, f"its target holds {found}", f"needed {needed}, as in {main_table.source}")
+
+
+def _slice_values(table: Table, column: str) -> Array:
+    """The slice of each row, as text: values as they are, numbers of many values by quartile."""
+    values = table.columns[column]
+    if values.dtype.kind in "iuf" and len(np.unique(values[np.isfinite(values)])) > MOST_DISTINCT_NUMBERS:
+        return _quartiles(values)
+    named = _spelled(values)
+    named[[value is None for value in named]] = MISSING
+    distinct = len(set(named.tolist()))
+    if distinct > MOST_DISTINCT_VALUES:
+        raise DataError(
+            table.source,
+            f"column {column!r} has {distinct:,} different values",
+            f"needed at most {MOST_DISTINCT_VALUES} to slice by it: group them into fewer",
+        )
+    return named
+
+
+def _spelled(values: Array) -> Array:
+    """Values as text, None where missing; 3.0 as `3`, so that a column with a missing value spells like one without."""
+    if values.dtype.kind == "f":
+        return text_array([int(value) if value == np.round(value) else value for value in values.tolist()])
+    return text_array(values.tolist())
+
+
+def _quartiles(values: Array) -> Array:
+    """Each number's quartile, named by the least and greatest number in it, `[17, 28]`."""
+    known = np.isfinite(values)
+    edges = np.unique(np.quantile(values[known], [0.25, 0.5, 0.75], method="lower"))
+    part = np.searchsorted(edges, values, side="left")
+    named = np.full(len(values), MISSING, dtype=object)
+    for number in np.unique(part[known]):
+        inside = known & (part == number)
+        named[inside] = f"[{values[inside].min():.6g}, {values[inside].max():.6g}]"
+    return named
+
+
+def _group_values(table: Table, column: str, slices: dict[str, Array]) -> Array:
+    values = table.require(column, "the group (--group)")
+    if values.ndim != 1:
+        raise DataError(table.source, f"column {column!r} has several values a row", "needed one group a row")
+    named = _spelled(values)
+    missing = np.array([value is None for value in named])
+    if missing.any():
+        raise DataError(
+            table.source,
+            f"the group {column!r} is missing in {missing.sum():,} of {len(missing):,} rows, first in row "
+            f"{int(missing.argmax()) + 1}",
+            "needed the group of every row",
+        )
+    if column in slices and len(set(slices[column].tolist())) != len(set(named.tolist())):
+        raise DataError(
+            table.source,
+            f"column {column!r} is the group and, cut at its quartiles, a slice",
+            "needed another column for one of them",
+        )
+    return slices.get(column, named)
+
+
+def _joined(
+    parts: Sequence[Rows], slices: dict[str, Array], group: str | None, group_parts: Sequence[Array | None]
+) -> Rows:
+    further = sum(part.n for part in parts[1:])
+    extra = {column: np.concatenate([values, np.full(further, None)]) for column, values in slices.items()}
+    if group is not None:
+        extra[group] = np.concatenate([values for values in group_parts if values is not None])
+    targets = [part.target for part in parts if part.target is not None]
+    return Rows(
+        feeds={name: np.concatenate([part.feeds[name] for part in parts]) for name in parts[0].feeds},
+        target=np.concatenate(targets) if targets else None,
+        extra=extra,
+        population=np.concatenate([part.population for part in parts]),
+    )
+
+
+def _notes(main: Table, slices: dict[str, Array]) -> tuple[str, ...]:
+    notes = []
+    for column, values in slices.items():
+        if len(set(values.tolist())) < len(np.unique(main.columns[column].astype(str))):
+            parts = ", ".join(sorted(set(values.tolist())))
+            notes.append(f"the slice {column} was cut at its quartiles: {parts}")
+    return tuple(notes)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from equipoise.ingest.brief_keys import KEYS
+from equipoise.ingest.schema import brief_schema, result_schema, write_schemas
+from equipoise.ingest.template import brief_template
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "schema"
+
+
+def _uncommented() -> dict[str, Any]:
+    return tomllib.loads(
+        "\n".join(
+            line[1:] if line.startswith("#") and not line.startswith("# ") else line
+            for line in brief_template().splitlines()
+        )
+    )
+
+
+@pytest.mark.parametrize("schema", [brief_schema(), result_schema()], ids=["brief", "result"])
+def test_schemas_are_schemas(schema: dict[str, Any]) -> None:
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_published_schemas_are_in_step(tmp_path: Path) -> None:
+    write_schemas(tmp_path)
+    for name in ("brief.schema.json", "result.schema.json"):
+        again = "run `python -m equipoise.ingest.schema docs/schema`"
+        assert (PUBLISHED / name).read_text() == (tmp_path / name).read_text(), again
+
+
+def test_a_full_brief_is_valid() -> None:
+    brief = _uncommented()
+    assert {f"{section}.{key}" for section in brief if section != "seed" for key in brief[section]} == {
+        key.toml for key in KEYS if key.section
+    }
+    Draft202012Validator(brief_schema()).validate(brief)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("quality", "max_dorp", 0.1),
+        ("quality", "max_drop", -0.1),
+        ("quality", "confidence", 1),
+        ("quality", "metric", "acuracy"),
+        ("data", "ood", {"winter": {"path": "a.npz"}}),
+        ("limits", "budget", "5 weeks"),
+        ("hardware", "owned", {"capex_usd": 0, "months": 1, "watts": 1, "usd_per_kwh": 1}),
+    ],
+)
+def test_a_wrong_brief_is_not(section: str, key: str, value: object) -> None:
+    brief = _uncommented()
+    brief[section][key] = value
+    assert not Draft202012Validator(brief_schema()).is_valid(brief)
+
+
+def test_result_schema_is_json() -> None:
+    assert json.loads(json.dumps(result_schema()))["properties"]["decision"]["enum"] == [
+        "replace",
+        "keep",
+        "infeasible",
+    ]
