@@ -148,3 +148,12 @@ def test_a_message_has_where_found_and_needed(files: Path) -> None:
     assert caught.value.where == "--max-drop"
     assert caught.value.found == "found 1"
     assert caught.value.needed.startswith("1 means 100 points; did you mean 0.01?")
+
+
+def test_classes_may_be_numbers(files: Path) -> None:
+    (files / "brief.toml").write_text(
+        '[model]\npath = "model.onnx"\nlabels = [0, 1, 2]\n[data]\npath = "data.npz"\n[quality]\npositive_class = 1\n'
+    )
+    brief = brief_from_toml(files / "brief.toml")
+    assert brief.model.labels == ("0", "1", "2")
+    assert brief.quality.positive_class == "1"

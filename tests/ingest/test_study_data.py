@@ -9,6 +9,7 @@ import pytest
 from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.errors import DataError
 from equipoise.ingest.brief import brief_from_options
+from equipoise.ingest.splits import split_rows
 from equipoise.ingest.study_data import StudyData, load_study_data
 
 SPEC = ModelSpec(
@@ -120,3 +121,30 @@ def test_the_other_files_are_checked_too(study: Any, tmp_path: Path) -> None:
 def test_a_training_file_may_lack_targets(study: Any, tmp_path: Path) -> None:
     _csv(tmp_path / "train.csv", label=np.full(N, ""))
     assert study(train="train.csv").train.n == N
+
+
+def test_real_census_rows(shared_data: Path) -> None:
+    columns = "age,workclass,fnlwgt,education,years,marital,job,relation,race,sex,gain,loss,hours,country,income"
+    names = columns.split(",")
+    text = {"workclass", "education", "marital", "job", "relation", "race", "sex", "country"}
+    tensors = (
+        TensorSpec(name=name, dtype="string" if name in text else "int64", shape=(None, 1)) for name in names[:-1]
+    )
+    brief = brief_from_options(
+        model=shared_data / "cifar10" / "resnet20.onnx",  # not read here
+        data=shared_data / "adult" / "adult-test.csv",
+        train=shared_data / "adult" / "adult-train.csv",
+        columns=columns,
+        target="income",
+        slice=["sex:0.01", "race:0.01", "age:0.02"],
+    )
+    found = load_study_data(brief, ModelSpec(inputs=tuple(tensors), outputs=()))
+    assert found.rows.n == 16_281
+    assert set(found.rows.target.tolist()) == {" <=50K.", " >50K."}  # type: ignore[union-attr]
+    assert set(found.rows.extra["sex"].tolist()) == {" Female", " Male"}
+    assert len(set(found.rows.extra["race"].tolist())) == 5
+    assert set(found.rows.extra["age"].tolist()) >= {"[17, 28]"}
+    _, splits = split_rows(found.rows, train=found.train)
+    assert splits.duplicates.in_training is not None
+    assert splits.duplicates.in_training > 0
+    assert splits.certify * 2 > found.rows.n

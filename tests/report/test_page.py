@@ -133,6 +133,21 @@ def test_other_endings_are_told(
     assert "It could not be shown that" in words
 
 
+def test_a_model_that_no_number_of_machines_could_serve(replaced: Result, details: ReportDetails) -> None:
+    slow = replaced.baseline.model_copy(update={"usd_per_million_provisioned": None, "usd_per_million_correct": None})
+    cost = replaced.cost.model_copy(
+        update={"usd_per_million_baseline": None, "ratio": None, "monthly_usd_baseline": None}
+    )
+    points = tuple(point for point in details.screened if point.name != slow.name)
+    result = replaced.model_copy(update={"baseline": slow, "cost": cost})
+    words = seen(result, replace(details, screened=points)).words
+    assert "too slow → $0.0953" in words.replace("too slow→$", "too slow → $")
+    assert "Not drawn, since no number of machines would keep the limit: your model as it is." in words
+    tuned = replaced.baseline_tuned.model_copy(update={"usd_per_million_provisioned": None})
+    nothing = result.model_copy(update={"baseline_tuned": tuned, "chosen": None, "frontier": (), "certificate": None})
+    assert "No number of machines answers your traffic" in seen(nothing, replace(details, screened=())).words
+
+
 def test_hostile_names_stay_text(replaced: Result, details: ReportDetails) -> None:
     assert replaced.certificate is not None
     bad_slice = replaced.certificate.slices[0].model_copy(update={"name": HOSTILE})

@@ -12,7 +12,7 @@ import click
 @click.option("--budget", default="60s", show_default=True, help="Wall time for the study.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 def demo(out: Path | None, budget: str, quiet: bool) -> None:
-    """Train a 400-tree forest on real handwritten digits, and find the cheapest way to serve it."""
+    """Train a 200-tree forest on real handwritten digits, and find the cheapest way to serve it."""
     from equipoise.cli.answer import show_answer
     from equipoise.cli.live import watching
     from equipoise.flow.demo import write_demo_inputs

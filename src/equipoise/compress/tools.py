@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -25,9 +27,14 @@ LONGEST_REASON = 400
 
 @contextmanager
 def tool(name: str) -> Iterator[None]:
-    """Turn whatever a tool raises into a `TechniqueError` that names it: the border to code that is not ours."""
+    """Turn whatever a tool raises into a `TechniqueError` that names it: the border to code that is not ours.
+
+    Its Python warnings are dropped: they speak to its developers, and what it made is checked on its own.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except EquipoiseError:
         raise
     except Exception as error:
@@ -115,6 +122,10 @@ def save_ir(model: Any, folder: Path, *, half: bool) -> None:
     with tool("OpenVINO"):
         for port in model.outputs:
             port.get_tensor().set_names({output_name(port)})
+        # OpenVINO numbers nodes without a name through the life of a process; the same model must be the same file.
+        for position, node in enumerate(model.get_ordered_ops()):
+            if re.fullmatch(rf"{node.get_type_name()}_\d+", node.get_friendly_name()):
+                node.set_friendly_name(f"{node.get_type_name()}_unnamed_{position}")
         openvino.save_model(model, folder / IR_FILE, compress_to_fp16=half)
 
 

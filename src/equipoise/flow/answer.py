@@ -301,7 +301,7 @@ def _write_bundle(
         golden,
         outputs,
         artifacts,
-        model_card(result, details),
+        model_card(result, details.model, details.data),
         columns=prepared.columns,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 DIGITS_TRAIN = 797
-TREES = 400
+TREES = 200
 
 
 def write_demo_inputs(folder: Path) -> tuple[Path, Path]:

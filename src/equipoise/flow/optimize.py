@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -90,7 +91,14 @@ def optimize_brief(brief: Brief, folder: Path, *, resume: bool = False, watcher:
             f"--out {folder}", "it is there and not empty", "give another folder, or --resume to go on with its study"
         )
     watcher(Progress("reading the model and the data", 0.0, brief.limits.budget_s))
-    identity = {"brief": brief.content_digest, "environment": environment().content_digest}
+    identity = {
+        "brief": brief.content_digest,
+        "environment": environment().content_digest,
+        "model": _files_digest(brief.model.path, *brief.model.alternatives),
+        "data": _files_digest(
+            brief.data.path, brief.data.calibration, brief.data.train, *(ood.path for ood in brief.data.ood.values())
+        ),
+    }
     try:
         (folder / STUDY).mkdir(parents=True, exist_ok=True)
         study = StudyFolder(folder / STUDY, identity)
@@ -147,9 +155,14 @@ class _Driver:
     def run(self) -> Choice:
         """Carry out what the search asks for until it ends."""
         search = solve(self._facts())
+        elapsed_s = 0.0
         try:
             action = next(search)
             while True:
+                if isinstance(action, Best):
+                    self._note_best(action)
+                    action = search.send(Reply(None, self.budget_s - elapsed_s))
+                    continue
                 if isinstance(action, Answer) and action.split == "certify" and self.reused is None:
                     self.reused = open_certify(self.prepared.splits.data_digest, self.study.study_id)
                 outcome, elapsed_s = self._done_before(action) or self._do(action)
@@ -167,8 +180,6 @@ class _Driver:
             self.workbench.close()
 
     def _done_before(self, action: Action) -> tuple[Outcome | Answered, float] | None:
-        if isinstance(action, Best):
-            return None
         entry = self.study.recall(action.content_digest)
         if entry is None:
             return None
@@ -177,9 +188,6 @@ class _Driver:
         return self.workbench.recalled(action, entry.value), entry.elapsed_s
 
     def _do(self, action: Action) -> tuple[Outcome | Answered, float]:
-        if isinstance(action, Best):
-            self._note_best(action)
-            return None, self.elapsed_s()
         if isinstance(action, Build | Speed):
             self._tried += 1
         outcome = self.workbench.carry_out(action, max(1.0, self.budget_s - self.elapsed_s()))
@@ -217,6 +225,15 @@ class _Driver:
             recipes=prepared.recipes,
             configs_of=prepared.configs_of,
         )
+
+
+def _files_digest(*paths: str | None) -> str:
+    digests = []
+    for path in paths:
+        if path is not None:
+            with Path(path).open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def new_folder(source: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from equipoise.compose.actions import Config
 from equipoise.compress.base import ModelFacts
@@ -44,6 +45,7 @@ Array = NDArray[Any]
 IMPORT_TIMEOUT_S = 300.0
 IMPORT_MEMORY_SHARE = 0.5
 TRACE_WINDOW_S = 60.0
+_imported = TypeAdapter(ImportedModel)
 NATIVE = {"onnx": "onnxruntime", "openvino": "openvino", "sklearn": "sklearn"}
 
 
@@ -193,6 +195,11 @@ def configs_of(variant: Variant, machine: Environment) -> tuple[Config, ...]:
 def _import(
     path: Path, recipe: Recipe, brief: Brief, table: Table, study: StudyFolder
 ) -> tuple[ImportedModel, Variant]:
+    """Read a model into the study; a later sitting takes what an earlier one read."""
+    key = f"import {recipe.source}"
+    entry = study.recall(key)
+    if entry is not None:
+        return _imported.validate_python(entry.value["model"]), Variant.model_validate(entry.value["variant"])
     folder = study.new_folder()
     with Sandbox(study.log(f"import-{recipe.source}")) as child:
         try:
@@ -214,6 +221,8 @@ def _import(
         tool_versions={},
     )
     study.keep_artifact(folder, digest)
+    value = {"model": _imported.dump_python(model, mode="json"), "variant": variant.model_dump(mode="json")}
+    study.record(key, value, elapsed_s=0.0)
     return model, variant
 
 

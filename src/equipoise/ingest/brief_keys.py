@@ -25,6 +25,8 @@ SECTIONS = {
 
 TEXT: Schema = {"type": "string", "minLength": 1}
 NAMES: Schema = {"type": "array", "items": TEXT, "minItems": 1, "uniqueItems": True}
+CLASS_NAME: Schema = {"anyOf": [TEXT, {"type": "integer"}]}
+CLASS_NAMES: Schema = {"type": "array", "items": CLASS_NAME, "minItems": 1, "uniqueItems": True}
 ABOVE_ZERO: Schema = {"type": "number", "exclusiveMinimum": 0}
 MARGIN: Schema = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?([eE]-?\d+)?\s*%?\s*$"}],
@@ -105,7 +107,7 @@ KEYS = (
         about="What that output holds; found from its type and values where it is not said.",
     ),
     BriefKey(
-        "model.labels", "--labels", "model.labels", spellings.names, NAMES, '["cat", "dog"]',
+        "model.labels", "--labels", "model.labels", spellings.class_names, CLASS_NAMES, '["cat", "dog"]',
         "Class names in the order of the output's columns, where classes are not numbered from 0.",
     ),
     BriefKey(
@@ -171,7 +173,7 @@ KEYS = (
         "Probability with which the answer may be relied on.",
     ),
     BriefKey(
-        "quality.positive_class", "--positive-class", "quality.positive_class", spellings.text, TEXT, '"yes"',
+        "quality.positive_class", "--positive-class", "quality.positive_class", spellings.class_name, CLASS_NAME, '"yes"',
         "The class that counts as positive: for f1_binary, and auroc with two classes.",
     ),
     BriefKey(

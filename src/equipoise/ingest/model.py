@@ -12,7 +12,7 @@ from equipoise.errors import ModelError
 from equipoise.ingest.table import Table
 
 Task = Literal["classes", "numbers"]
-ClassLabel = str | int | float
+ClassLabel = str | bool | int | float
 PICKLE_SUFFIXES = (".joblib", ".pkl")
 
 

@@ -175,7 +175,7 @@ def _cast(table: Table, name: str, array: Array, tensor: TensorSpec) -> Array:
         return _from_float(table, name, array, tensor, wanted)
     with np.errstate(all="ignore"):
         cast = array.astype(wanted)
-        same = cast.astype(array.dtype) == array
+        same = (cast.astype(array.dtype) == array) & ((cast < 0) == (array < 0))  # -1 does not become 2**64 - 1
     if wanted.kind == "f":
         same &= np.isfinite(cast)
     _require_all(table, name, array, tensor, same)

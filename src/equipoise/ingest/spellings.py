@@ -41,6 +41,11 @@ def text(value: Any, where: str) -> str:
     return value
 
 
+def class_name(value: Any, where: str) -> str:
+    """A class, which TOML may spell as a number."""
+    return text(str(value) if isinstance(value, int) and not isinstance(value, bool) else value, where)
+
+
 def flag(value: Any, where: str) -> bool:
     """Either true or false."""
     if not isinstance(value, bool):
@@ -171,6 +176,11 @@ def names(value: Any, where: str) -> tuple[str, ...]:
     if repeated:
         raise BriefError(where, f"found {', '.join(repeated)} more than once", needed)
     return tuple(found)
+
+
+def class_names(value: Any, where: str) -> tuple[str, ...]:
+    """Different classes in order, which TOML may spell as numbers."""
+    return names([class_name(name, where) for name in value] if isinstance(value, list) else value, where)
 
 
 def paths(value: Any, where: str) -> tuple[str, ...]:

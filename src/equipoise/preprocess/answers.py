@@ -15,7 +15,7 @@ from equipoise.preprocess.person import person_scores
 from equipoise.stats.predictions import Predictions
 
 Array = NDArray[Any]
-ClassLabel = str | int | float
+ClassLabel = str | bool | int | float
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def encode_target(target: Array, meaning: OutputMeaning) -> Array:
     classes, inverse = np.unique(comparable(target), return_inverse=True)
     codes = _codes(classes, labels)
     if codes is None:
-        strangers = [value for value in classes.tolist() if str(value) not in {str(label) for label in labels}]
+        strangers = [value.item() for value in classes if _codes(np.array([value]), labels) is None]
         raise DataError(
             "the target",
             f"it has classes [{shown(strangers)}] that are not among the model's [{shown(labels)}]",

@@ -12,7 +12,7 @@ from equipoise.core.certificate import Margin
 from equipoise.core.result import Result
 from equipoise.policy.cost import machines_needed, monthly_usd
 from equipoise.report.details import ReportDetails, ScreenedPoint
-from equipoise.report.points import measured_points, served
+from equipoise.report.points import cost_of, measured_points, served
 from equipoise.report.strokes import (
     BLUE,
     GREEN,
@@ -93,7 +93,7 @@ def frontier(result: Result, details: ReportDetails) -> Picture:
         outside = sum(1 for point in points if point.quality and not low <= point.quality.value <= high)
     caption = (
         f"Each mark is one way to serve your model: the further left, the cheaper; the {_better(details)}, the better. "
-        "Quality is that on the rows that chose among candidates; the proof further down uses other rows."
+        "Quality is measured on the rows that chose among candidates, or on those of the proof where it came to that."
     )
     if outside:
         more = "One more lies" if outside == 1 else f"{outside:,} more lie"
@@ -114,32 +114,20 @@ def frontier(result: Result, details: ReportDetails) -> Picture:
 
 def traffic(result: Result, details: ReportDetails) -> Picture:
     """The monthly bill against traffic, in whole machines, with the break-even."""
-    lines = served(result)
+    title = "What it costs as traffic grows"
+    every = served(result)
+    lines = [line for line in every if cost_of(line[1], result) is not None]
+    if not lines:
+        return Picture("traffic", title, "No number of machines answers your traffic within the limit.")
     capacity = {c.name: details.sustained_rps.get(c.name) or c.throughput_rps.value for _, c, _, _ in lines}
     price = result.cost.price.usd_per_hour
     slowest = min(capacity.values())
     most = max((details.rate_rps or 0) * 2, slowest * 6, (result.cost.break_even_rps or 0) * 1.5)
     most = min(most, slowest * 5000)
-    traces = []
-    for label, candidate, color, dash in lines:
-        traffic_rps, bill = _steps(price, capacity[candidate.name], most)
-        line = {"color": color, "width": 3, "dash": dash, "shape": "hv"}
-        text = [
-            f"{label}: {money(usd)} a month above {significant(rps)} requests/s"
-            for rps, usd in zip(traffic_rps, bill, strict=True)
-        ]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": label,
-                "x": traffic_rps,
-                "y": bill,
-                "line": line,
-                "text": text,
-                "hoverinfo": "text",
-            }
-        )
+    traces = [
+        _bill(label, color, dash, _steps(price, capacity[candidate.name], most))
+        for label, candidate, color, dash in lines
+    ]
     layout = canvas(
         axis("requests a second", rangemode="tozero"), axis("US dollars a month", rangemode="tozero", tickprefix="$")
     )
@@ -149,7 +137,10 @@ def traffic(result: Result, details: ReportDetails) -> Picture:
     if break_even and break_even <= most:
         mark_up(layout, break_even, "break-even", dash="dot")
     caption = "Machines come whole: a bill rises in steps, each step one more machine. "
-    if result.chosen is None:
+    too_slow = " and ".join(label for label, candidate, _, _ in every if cost_of(candidate, result) is None)
+    if too_slow:
+        caption += f"Not drawn, since no number of machines would keep the limit: {too_slow}."
+    elif result.chosen is None:
         caption += "Only your model itself can be drawn, since nothing meets the limits."
     elif len(lines) == 2:
         caption += "The answer is to keep your model, so there is no other bill to compare with."
@@ -294,6 +285,15 @@ def latencies(result: Result, details: ReportDetails) -> Picture:
     )
     columns = ("Candidate", "Median", "3 of 4 within", "99 of 100 within", "Slowest", "Timings")
     return Picture("latencies", title, caption, {"data": traces, "layout": layout}, columns, tuple(reversed(rows)))
+
+
+def _bill(label: str, color: str, dash: str, steps: tuple[list[float], list[float]]) -> Json:
+    text = [
+        f"{label}: {money(usd)} a month above {significant(rps)} requests/s" for rps, usd in zip(*steps, strict=True)
+    ]
+    line = {"color": color, "width": 3, "dash": dash, "shape": "hv"}
+    drawn = {"x": steps[0], "y": steps[1], "text": text, "hoverinfo": "text"}
+    return {"type": "scatter", "mode": "lines", "name": label, "line": line, **drawn}
 
 
 def _steps(usd_per_hour: float, capacity_rps: float, most_rps: float) -> tuple[list[float], list[float]]:

@@ -86,7 +86,8 @@ def _list(items: tuple[str, ...]) -> Markup:
 
 def _answer(result: Result, details: ReportDetails) -> Markup:
     label, meaning = DECISIONS[result.decision]
-    before = money(cost_of(result.baseline, result))
+    usd = cost_of(result.baseline, result)
+    before = "too slow" if usd is None else money(usd)
     after = money(cost_of(result.chosen, result)) if result.chosen else before
     amounts: list[object] = [element("span", before, class_="only" if after == before else "before")]
     if after != before:
