@@ -21,12 +21,13 @@ from equipoise.compose.actions import (
     Race,
     Raced,
     Reply,
-    Speed,
     Sped,
+    Speed,
     SpeedPoint,
 )
 from equipoise.compose.certify import Claim, Evidence, judge
-from equipoise.compose.solve import SearchFacts, solve
+from equipoise.compose.solve import solve
+from equipoise.compose.state import SearchFacts
 from equipoise.core.certificate import Margin
 from equipoise.core.estimate import Estimate
 from equipoise.core.plan import BatchRule
@@ -236,7 +237,7 @@ def test_with_traffic_whole_machines_decide_and_ties_break_on_the_packed_cost() 
 def test_layers_are_reverted_while_quality_is_short() -> None:
     speed = {"original": 100.0} | {f"q(ignore_worst={count})": 300.0 - count for count in (0, 2, 4, 8, 16)}
     loss = {"q(ignore_worst=0)": 0.05, "q(ignore_worst=2)": 0.03, "q(ignore_worst=4)": 0.001}
-    choice = World(speed, loss).run(facts(step("q", ignore_worst=0)))
+    choice = World(speed, loss).run(facts(step("q", ignore_worst=0), reverting=frozenset({"q"})))
     assert name_of(choice) == "q(ignore_worst=4)"
 
 

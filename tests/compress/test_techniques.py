@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from equipoise.compress.conversion import check_conversion
-from equipoise.compress.facts import is_quantized, model_facts
+from equipoise.compress.facts import model_facts
+from equipoise.compress.int8 import is_quantized
 from equipoise.compress.tools import open_natively
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe, Step
@@ -67,7 +68,13 @@ def test_a_technique_keeps_its_contract(
             continue
         settings = Settings(runtime=runtime.name, precision="f32", threads=1, replicas=1, batch=8)
         session = runtime.open(first.folder, settings)
-        check_conversion(expected, session.run(session.prepare(feeds)), technique.fidelity)
+        # In batches of 8: on some CPUs OpenVINO 2026.4 answers int8 attention wrongly in batches of 64.
+        parts = [
+            session.run(session.prepare({name: array[i : i + 8] for name, array in feeds.items()}))
+            for i in range(0, 200, 8)
+        ]
+        found = {name: np.concatenate([part[name] for part in parts]) for name in expected}
+        check_conversion(expected, found, technique.fidelity)
 
 
 @pytest.mark.parametrize("name", sorted(techniques()))
@@ -159,11 +166,12 @@ def test_layers_with_the_largest_error_of_their_own_stay_in_floating_point(
     source = models["mlp"](tmp_path / "mlp")
     model = onnx.load(source / "model.onnx")
     for tensor in model.graph.initializer:
-        if tensor.name == "w2":  # a few huge weights leave the others of their column no resolution
-            weights = numpy_helper.to_array(tensor).copy()
-            weights[0] = 400 * np.sign(weights[0])
-            weights[1] = -weights[0]
-            tensor.CopyFrom(numpy_helper.from_array(weights, "w2"))
+        values = numpy_helper.to_array(tensor).copy()
+        if tensor.name == "b1":  # its first unit is never active
+            values[0] = -100
+        if tensor.name == "w2":  # and has a huge weight, which leaves the others of each column no resolution
+            values[0] = 50
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     onnx.save(model, source / "model.onnx")
     built = context("mlp")
     step = Step(technique="int8_nncf", parameters={"target": "onnx", "preset": "mixed", "ignore_worst": 1})

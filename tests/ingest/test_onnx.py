@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,15 @@ def test_weights_outside_the_folder(tmp_path: Path, folder: Path, onnx_model: Ma
     assert list(folder.iterdir()) == []
 
 
+def test_two_places_for_one_weight(tmp_path: Path, folder: Path, onnx_model: Make) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(WEIGHT_BYTES))
+    model = _outside(onnx_model(), location="../secret.bin", offset=0, length=WEIGHT_BYTES)
+    model.graph.initializer[0].external_data.add(key="location", value="w.bin")
+    onnx.save(model, tmp_path / "m.onnx")
+    assert "'../secret.bin'" in _refused(tmp_path / "m.onnx", folder)
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("places", "says"),
     [
@@ -171,6 +181,19 @@ def test_truncated(tmp_path: Path, folder: Path, onnx_model: Make, share: float)
     content = onnx_model().SerializeToString()
     (tmp_path / "m.onnx").write_bytes(content[: int(share * len(content))])
     assert "m.onnx" in _refused(tmp_path / "m.onnx", folder)
+
+
+def test_damaged_anywhere(tmp_path: Path, onnx_model: Make) -> None:
+    random = np.random.default_rng(0)
+    content = onnx_model().SerializeToString()
+    for turn in range(300):
+        damaged = bytearray(content)
+        for place in random.integers(0, len(content), 3):
+            damaged[place] = random.integers(0, 256)
+        (tmp_path / "m.onnx").write_bytes(damaged)
+        (tmp_path / str(turn)).mkdir()
+        with suppress(ModelError):  # any other error fails the test; a few changes do no harm
+            _import(tmp_path / "m.onnx", tmp_path / str(turn))
 
 
 def test_versions(tmp_path: Path, folder: Path, onnx_model: Make) -> None:

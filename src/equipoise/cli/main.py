@@ -16,10 +16,10 @@ INTERRUPTED = 130
 class _Verbs(click.Group):
     """Loads the file of a verb when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in VERBS:
             return None
         command: click.Command = getattr(importlib.import_module(f"equipoise.cli.{cmd_name}"), cmd_name)

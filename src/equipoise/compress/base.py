@@ -59,12 +59,15 @@ class Technique(Protocol):
     Attributes:
         name: Registered name.
         data_use: What it reads of the calibrate split.
+        reverts_layers: Whether its parameter `ignore_worst` leaves so many of its worst layers as they were; the search
+            raises it while quality is short.
         fidelity: `exact` where its result must answer like its source to rounding; `lossy` where quality is judged.
     """
 
     name: ClassVar[str]
     data_use: ClassVar[DataUse]
     fidelity: ClassVar[Fidelity]
+    reverts_layers: ClassVar[bool] = False
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
         """Steps worth trying on a model that `recipe` made, the most promising first; none where it does not apply."""

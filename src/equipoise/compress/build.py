@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts, Technique
-from equipoise.compress.facts import is_quantized, model_facts
+from equipoise.compress.facts import model_facts
+from equipoise.compress.int8 import is_quantized
 from equipoise.compress.tools import tool, versions
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import DataUse

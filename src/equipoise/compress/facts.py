@@ -7,7 +7,6 @@ from pathlib import Path
 
 from equipoise.compress.base import ModelFacts
 from equipoise.compress.ensembles import ensemble_size, final_estimator
-from equipoise.compress.int8 import QUANTIZED_OPERATORS
 from equipoise.compress.tools import IR_FILE, ONNX_FILE, load_sklearn, nodes, open_natively, read_ir, tool
 from equipoise.core.environment import Environment
 from equipoise.core.variant import Format
@@ -29,11 +28,6 @@ def model_facts(artifact: Path, environment: Environment) -> ModelFacts:
     spec = open_natively(artifact).spec
     form, operators, estimators = _contents(artifact)
     return ModelFacts(form, spec, operators, estimators, environment)
-
-
-def is_quantized(operators: dict[str, int]) -> bool:
-    """Whether the operators are those of a quantised graph."""
-    return not QUANTIZED_OPERATORS.isdisjoint(operators)
 
 
 def _contents(artifact: Path) -> tuple[Format, dict[str, int], int | None]:

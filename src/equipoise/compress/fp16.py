@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
+from equipoise.compress.int8 import has_low_precision
 from equipoise.compress.tools import load_onnx, read_ir, save_ir, save_onnx, tool
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
@@ -34,7 +35,7 @@ class Fp16:
             model.operators
         ):
             return []
-        if any(step.technique == self.name or step.technique.startswith("int8") for step in recipe.steps):
+        if has_low_precision(model, recipe):
             return []
         steps = [Step(technique=self.name, parameters={"target": "openvino"})]
         if model.format == "onnx" and F16_ARITHMETIC & set(model.environment.cpu_flags):

@@ -12,6 +12,10 @@ from equipoise.core.variant import DataUse, Format
 from equipoise.errors import TechniqueError
 from equipoise.telemetry import silence
 
+CLEANABLE = frozenset(
+    {"BatchNormalization", "Cast", "Constant", "ConstantOfShape", "Dropout", "Identity", "Pad", "Shape", "Unsqueeze"}
+)
+
 
 class GraphCleanup:
     """Cleans a graph once, offline, so that every runtime and every quantiser starts from the clean form.
@@ -25,11 +29,11 @@ class GraphCleanup:
     fidelity: ClassVar[Fidelity] = "exact"
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
-        """Once for an ONNX model of more than a few nodes; tree ensembles are one node, with nothing to clean."""
+        """Once, for an ONNX model that holds what can be folded or removed."""
         trees = any(operator.startswith("TreeEnsemble") for operator in model.operators)
         if model.format != "onnx" or trees or any(step.technique == self.name for step in recipe.steps):
             return []
-        return [Step(technique=self.name)] if sum(model.operators.values()) > 2 else []
+        return [] if CLEANABLE.isdisjoint(model.operators) else [Step(technique=self.name)]
 
     def apply(self, source: Path, step: Step, context: BuildContext) -> Format:  # noqa: ARG002
         """Write the clean graph.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from equipoise.compress.base import ModelFacts
+from equipoise.core.recipe import Recipe
 
 DOT_PRODUCT_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 X86_FLAGS = frozenset({"sse4_2", "avx", "avx2", "avx512f"})
@@ -16,6 +18,16 @@ QUANTIZED_OPERATORS = frozenset(
         "FakeQuantize",
     }
 )  # fmt: skip
+
+
+def is_quantized(operators: Iterable[str]) -> bool:
+    """Whether the operators are those of a quantised graph."""
+    return not QUANTIZED_OPERATORS.isdisjoint(operators)
+
+
+def has_low_precision(model: ModelFacts, recipe: Recipe) -> bool:
+    """Whether the model, or a step of its recipe, left float32 behind already."""
+    return is_quantized(model.operators) or any(step.technique.startswith(("int8", "fp16")) for step in recipe.steps)
 
 
 def needs_reduced_range(model: ModelFacts) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
-from equipoise.compress.int8 import needs_reduced_range, taken
+from equipoise.compress.int8 import has_low_precision, needs_reduced_range, taken
 from equipoise.compress.tools import load_onnx, save_onnx, tool
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
@@ -31,8 +31,8 @@ class Int8Dynamic:
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
         """For ONNX models in which matrix products outnumber convolutions."""
         products = sum(model.operators.get(operator, 0) for operator in ("MatMul", "Gemm", "LSTM", "Attention"))
-        quantised = any(step.technique.startswith(("int8", "fp16")) for step in recipe.steps)
-        if model.format != "onnx" or quantised or products <= model.operators.get("Conv", 0):
+        done = has_low_precision(model, recipe)
+        if model.format != "onnx" or done or products <= model.operators.get("Conv", 0):
             return []
         narrow = needs_reduced_range(model)
         return [

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
-from equipoise.compress.int8 import needs_reduced_range
+from equipoise.compress.int8 import has_low_precision, needs_reduced_range
 from equipoise.compress.quantization_error import ir_layer_errors, onnx_layer_errors
 from equipoise.compress.tools import (
     calibration_batches,
@@ -46,8 +46,8 @@ class Int8Nncf:
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
         """For networks with convolutions or matrix products: both presets for OpenVINO, then one for ONNX."""
         layers = {"Conv", "Convolution", "GroupConvolution", "MatMul", "Gemm"} & set(model.operators)
-        quantised = any(step.technique.startswith(("int8", "fp16")) for step in recipe.steps)
-        if model.format == "sklearn" or not layers or quantised:
+        done = has_low_precision(model, recipe)
+        if model.format == "sklearn" or not layers or done:
             return []
         attention = model.operators.get("MatMul", 0) > 1 and "Softmax" in model.operators
         shared: dict[str, Any] = {"overflow_fix": True} if needs_reduced_range(model) else {}

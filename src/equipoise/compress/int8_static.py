@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
-from equipoise.compress.int8 import needs_reduced_range, taken
+from equipoise.compress.int8 import has_low_precision, needs_reduced_range, taken
 from equipoise.compress.tools import ONNX_FILE, calibration_batches, load_onnx, open_natively, save_onnx, tool
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
@@ -34,8 +34,8 @@ class Int8Static:
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
         """For ONNX networks: per channel by minimum and maximum, then by percentile, entropy, and per tensor."""
-        quantised = any(step.technique.startswith(("int8", "fp16")) for step in recipe.steps)
-        if model.format != "onnx" or quantised or not {"Conv", "MatMul", "Gemm"} & set(model.operators):
+        done = has_low_precision(model, recipe)
+        if model.format != "onnx" or done or not {"Conv", "MatMul", "Gemm"} & set(model.operators):
             return []
         narrow = needs_reduced_range(model)
         return [

@@ -11,7 +11,8 @@ import numpy as np
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
 from equipoise.compress.conversion import ABSOLUTE_SHARE, RELATIVE
-from equipoise.compress.ensembles import final_estimator
+from equipoise.compress.double_trees import exact_thresholds
+from equipoise.compress.ensembles import HISTOGRAM_BOOSTED, final_estimator
 from equipoise.compress.forest_votes import exact_votes
 from equipoise.compress.tools import load_sklearn, open_natively, save_onnx, tool
 from equipoise.core.recipe import Recipe, Step
@@ -190,9 +191,9 @@ def _skl2onnx(estimator: Any, inputs: list[tuple[str, Any]]) -> Any:
     options = {id(estimator): {"zipmap": False}} if is_classifier(estimator) else None
     with _integers_for_booleans():
         try:
-            model = skl2onnx.convert_sklearn(estimator, initial_types=inputs, options=options, target_opset=OPSETS)
+            model = skl2onnx.convert_sklearn(estimator, "model", inputs, target_opset=OPSETS, options=options)
         except NameError:  # how skl2onnx says that this classifier has no such option
-            model = skl2onnx.convert_sklearn(estimator, initial_types=inputs, target_opset=OPSETS)
+            model = skl2onnx.convert_sklearn(estimator, "model", inputs, target_opset=OPSETS)
     if len(model.graph.input) != len(inputs):
         raise TechniqueError(f"skl2onnx left out {len(inputs) - len(model.graph.input)} of {len(inputs)} inputs")
     for value, (name, _) in zip(model.graph.input, inputs, strict=True):
@@ -202,7 +203,13 @@ def _skl2onnx(estimator: Any, inputs: list[tuple[str, Any]]) -> Any:
     forest = final_estimator(estimator)
     if type(forest).__name__ in ("RandomForestClassifier", "ExtraTreesClassifier"):
         model = exact_votes(model, forest)
+    elif type(forest).__name__ in HISTOGRAM_BOOSTED and _takes_double(inputs):
+        model = exact_thresholds(model, forest)
     return _one_type_per_concat(model)
+
+
+def _takes_double(inputs: list[tuple[str, Any]]) -> bool:
+    return any(type(kind).__name__ == "DoubleTensorType" for _, kind in inputs)
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -143,10 +145,47 @@ def save_sklearn(estimator: Any, spec: ModelSpec, source: Path, folder: Path) ->
     import skops.io
 
     with tool("skops"):
-        skops.io.dump(estimator, folder / SKOPS_FILE)
+        content = skops.io.dumps(estimator)
+    (folder / SKOPS_FILE).write_bytes(_canonical(content))
     (folder / SPEC_FILE).write_text(spec.model_dump_json())
     if (source / "trusted.json").is_file():
         (folder / "trusted.json").write_bytes((source / "trusted.json").read_bytes())
+
+
+def _canonical(content: bytes) -> bytes:
+    """The same skops file without what changes at each saving: memory addresses as ids, the time, padding."""
+    with zipfile.ZipFile(io.BytesIO(content)) as old:
+        schema = old.read("schema.json").decode()
+        members = [name for name in old.namelist() if name != "schema.json"]
+        order: dict[str, str] = {}
+        for found in re.finditer(r'"__id__": (\d+)|"file": "(\d+)\.', schema):
+            order.setdefault(found[1] or found[2], str(len(order) + 1))
+        schema = re.sub(r'("__id__": )(\d+)', lambda found: found[1] + order[found[2]], schema)
+        schema = re.sub(r'("file": ")(\d+)\.', lambda found: f"{found[1]}{order[found[2]]}.", schema)
+        renamed = {
+            name: order.get(stem, stem) + dot + end for name in members for stem, dot, end in [name.partition(".")]
+        }
+        written = io.BytesIO()
+        with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as new:
+            new.writestr(zipfile.ZipInfo("schema.json"), schema)
+            for name in sorted(members, key=renamed.__getitem__):
+                new.writestr(zipfile.ZipInfo(renamed[name]), _without_padding(name, old.read(name)))
+    return written.getvalue()
+
+
+def _without_padding(name: str, content: bytes) -> bytes:
+    """A saved array of records with zeros between its fields, where memory held anything."""
+    if not name.endswith(".npy"):
+        return content
+    array = np.load(io.BytesIO(content), allow_pickle=False)
+    if array.dtype.names is None:
+        return content
+    clean = np.zeros(array.shape, array.dtype)
+    for field in array.dtype.names:
+        clean[field] = array[field]
+    written = io.BytesIO()
+    np.save(written, clean)
+    return written.getvalue()
 
 
 def load_sklearn(source: Path) -> tuple[Any, ModelSpec]:

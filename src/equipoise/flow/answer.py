@@ -27,6 +27,7 @@ from equipoise.preprocess.synthetic import synthetic_rows
 from equipoise.report.card import model_card
 from equipoise.report.details import ReportDetails, ScreenedPoint
 from equipoise.report.page import write_report
+from equipoise.stats.predictions import Predictions
 from equipoise.store.bundle import write_bundle
 
 Array = NDArray[Any]
@@ -108,9 +109,7 @@ def _certify_action(choice: Choice, entrant: Entrant) -> Answer:
     return Answer(config=entrant.config, settings=entrant.settings, split="certify", rows=choice.rows_certify)
 
 
-def _judged(
-    name: str, choice: Choice, prepared: Prepared, workbench: Workbench, evidence: Evidence
-) -> tuple[Any, Judgement]:
+def _judged(name: str, choice: Choice, prepared: Prepared, workbench: Workbench) -> tuple[Predictions, Judgement]:
     judge = prepared.judge
     if judge is None:
         raise RuntimeError("nothing is judged with the metric `none`")
@@ -143,7 +142,7 @@ def _certificate(
             reused=reused,
             passed=True,
         )
-    predictions, judgement = _judged(choice.chosen.name, choice, prepared, workbench, evidence)
+    predictions, judgement = _judged(choice.chosen.name, choice, prepared, workbench)
     return certificate(
         predictions,
         judgement,
@@ -181,7 +180,7 @@ def _provable(choice: Choice, prepared: Prepared, workbench: Workbench, evidence
     if not choice.order:
         return Provable(drop=0.0, plan=choice.baseline_tuned.name, n=len(evidence.main.rows), rows_for_margin=0)
     first = choice.order[0]
-    _, judgement = _judged(first, choice, prepared, workbench, evidence)
+    _, judgement = _judged(first, choice, prepared, workbench)
     return provable(first, judgement, evidence, prepared.total_rows)
 
 

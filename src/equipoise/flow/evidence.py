@@ -48,7 +48,7 @@ class Judge:
         """A model's outputs to the first rows of a split, decoded."""
         n = len(next(iter(outputs.values())))
         rows = self.splits[split].take(slice(0, n))
-        return decode(outputs, self.meaning, rows.target)
+        return decode(outputs, self.meaning, rows.target, n)
 
     def evidence(self, baseline: dict[str, Array], split: str, n: int) -> Evidence:
         """The baseline's answers to the first `n` rows of a split, and what is claimed on them."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from equipoise.compose.actions import Action, Answer, Answered, Best, Build, Choice, Outcome, Reply, Speed
-from equipoise.compose.solve import SearchFacts, solve
+from equipoise.compose.solve import solve
+from equipoise.compose.state import SearchFacts
 from equipoise.core.brief import Brief
 from equipoise.core.noun import Noun
 from equipoise.core.result import Result
@@ -21,6 +22,7 @@ from equipoise.flow.progress import Progress, Watcher, nobody_watches
 from equipoise.flow.workbench import Workbench
 from equipoise.host.environment import environment
 from equipoise.ingest.brief import brief_from_options, brief_from_toml
+from equipoise.registry import techniques
 from equipoise.store.openings import open_certify
 from equipoise.store.study import StudyFolder
 
@@ -224,6 +226,9 @@ class _Driver:
             originals=prepared.originals,
             recipes=prepared.recipes,
             configs_of=prepared.configs_of,
+            reverting=frozenset(
+                name for name, technique in techniques().items() if getattr(technique, "reverts_layers", False)
+            ),
         )
 
 
@@ -237,6 +242,7 @@ def _files_digest(*paths: str | None) -> str:
 
 
 def new_folder(source: Path) -> Path:
+    """A folder in the current one that is not there yet, named after a model or a brief."""
     base = Path(f"equipoise-{source.stem}")
     numbered = (base if count == 1 else base.with_name(f"{base.name}-{count}") for count in range(1, 10_000))
     return next(folder for folder in numbered if not folder.exists())

@@ -48,7 +48,7 @@ def race(
     """Time every entrant in a fresh process, in turns: A B C A B C ...; those whose turn it is not are stopped.
 
     Args:
-        action: Who, how often, how long, opening included; the first two entrants are the baseline and the tuned baseline.
+        action: Who, how often, how long, opening included; first the baseline, then the tuned baseline.
         study: Where raw samples and logs are kept.
         sample: Real rows to time with.
         memory_cap: Largest resident size of an entrant's process, bytes; null for the default.

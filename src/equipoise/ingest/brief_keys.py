@@ -173,7 +173,8 @@ KEYS = (
         "Probability with which the answer may be relied on.",
     ),
     BriefKey(
-        "quality.positive_class", "--positive-class", "quality.positive_class", spellings.class_name, CLASS_NAME, '"yes"',
+        "quality.positive_class", "--positive-class", "quality.positive_class", spellings.class_name, CLASS_NAME,
+        '"yes"',
         "The class that counts as positive: for f1_binary, and auroc with two classes.",
     ),
     BriefKey(

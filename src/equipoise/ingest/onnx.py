@@ -45,6 +45,15 @@ def import_onnx(path: Path, folder: Path) -> ImportedModel:
             another size than declared), of a version or with operators that are not known, or takes or gives what is
             no tensor.
     """
+    try:
+        return _import(path, folder)
+    except (ValueError, RuntimeError, TypeError, OverflowError) as error:  # from onnx's native parts, on damaged files
+        raise ModelError(
+            str(path), f"not a valid ONNX model ({_first_lines(error)})", "export or copy it again"
+        ) from error
+
+
+def _import(path: Path, folder: Path) -> ImportedModel:
     proto = _parsed(path)
     _check_versions(path, proto)
     nodes = [node for graph in _graphs(proto) for node in graph.node]
@@ -180,7 +189,11 @@ def _copy(path: Path, proto: Any, files: tuple[Path, ...], folder: Path) -> None
     for tensor in external_tensors(proto):
         for entry in tensor.external_data:
             if entry.key == "location":
-                name = renamed[(root / entry.value).resolve()]
+                name = renamed.get((root / entry.value).resolve(), "")
+                if not name:  # a second place for one weight, or a weight inside a function
+                    raise ModelError(
+                        str(path), f"weights of {tensor.name!r} are said to be in {entry.value!r}", "export it again"
+                    )
                 changed |= name != entry.value
                 entry.value = name
     if changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import struct
 import warnings
 import zipfile
 import zlib
@@ -18,6 +19,12 @@ from numpy.typing import NDArray
 from equipoise.errors import DataError
 
 Array = NDArray[Any]
+# What zipfile and numpy raise on damaged files: an unknown compression, a password, an array of petabytes ...
+DAMAGED_ZIP = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, TypeError, RuntimeError, MemoryError,
+    OverflowError,
+)  # fmt: skip
+PANDAS_INDEX = "__index_level_"  # the unnamed row index that pandas adds
 NPY_MAGIC = b"\x93NUMPY"
 
 
@@ -127,7 +134,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
                 if repeated:
                     raise DataError(where, f"found {listed(repeated)} more than once", "needed different names")
                 return {name: _npz_array(where, file, name) for name in file.files}
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+        except DAMAGED_ZIP as error:
             raise DataError(where, f"not a complete .npz file ({error})", "write it again with numpy.savez") from None
 
 
@@ -206,10 +213,10 @@ def _read_parquet(path: Path) -> dict[str, Array]:
             if repeated:
                 raise DataError(where, f"columns named {listed(repeated)} more than once", "needed different names")
             table = file.read()
-    except pyarrow.ArrowException as error:
+        names = [name for name in table.column_names if not name.startswith(PANDAS_INDEX)]
+        return {name: _arrow_column(where, name, table.column(name)) for name in names}
+    except (pyarrow.ArrowException, UnicodeDecodeError, MemoryError, OverflowError) as error:
         raise DataError(where, f"not a complete Parquet file ({error})", "write it again") from None
-    hidden = [name for name in table.column_names if name.startswith("__index_level_")]  # pandas' unnamed row index
-    return {name: _arrow_column(where, name, table.column(name)) for name in table.column_names if name not in hidden}
 
 
 def _arrow_column(where: str, name: str, column: Any) -> Array:

@@ -60,7 +60,7 @@ def open_session(runtime: str, artifact: Path, settings: Settings, sample: Mappi
         settings: Where and how it runs.
         sample: Real rows to time with, input name to [n, ...].
     """
-    global _opened  # noqa: PLW0603 - the child's one session
+    global _opened
     session: Session = runtimes()[runtime].open(artifact, settings)
     _opened = _Opened(session, settings.replicas, sample)
     rows = session.spec.fixed_batch or 1

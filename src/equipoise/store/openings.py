@@ -29,7 +29,7 @@ class _Opening(_Base):
 
 
 def store_url() -> str:
-    """Where the register lives: `$EQUIPOISE_STORE` (a SQLAlchemy URL), else a SQLite file in the person's data folder."""
+    """Where the register lives: `$EQUIPOISE_STORE` (a SQLAlchemy URL), else SQLite in the person's data folder."""
     url = os.environ.get(STORE_URL_VARIABLE)
     if url:
         return url

@@ -1,0 +1,217 @@
+"""Proof and choice: the certify split is opened, surest first, and the cheapest that passed is chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+
+from equipoise.compose.actions import Action, Answer, Answered, Choice, Entrant, Reply, Screening
+from equipoise.compose.certify import fixed_sequence, order_by_evidence
+from equipoise.compose.pareto import pareto
+from equipoise.compose.state import Screened, SearchState
+from equipoise.compose.wording import quality_reason
+from equipoise.core.candidate import Candidate
+from equipoise.core.estimate import Estimate
+from equipoise.core.result import NearestMiss
+from equipoise.errors import BaselineError
+from equipoise.policy.cost import usd_per_million_packed
+
+REPLACE_RATIO = 1.05
+
+
+def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
+    """Prove what can be proved, and choose the cheapest that was.
+
+    Raises:
+        BaselineError: The original could not answer the certify split.
+    """
+    deployed, tuned = list(state.entrants)[:2]
+    misses = {name: _misses(state, candidate) for name, candidate in state.measured.items()}
+    keep = min((name for name in (tuned, deployed) if misses[name] is None), key=state.cost_key, default=None)
+    rivals = _rivals(state, misses, keep)
+    order, certified = yield from _open_certify(state, tuned, rivals)
+    chosen = min(certified, key=state.cost_key) if certified else keep
+    _explain_losers(state, rivals, order, certified, chosen)
+    if chosen is not None:
+        yield from state.tell_best(chosen, proved=True)
+    return Choice(
+        decision="infeasible" if chosen is None else "keep" if chosen == keep else "replace",
+        baseline=state.measured[deployed],
+        baseline_tuned=state.measured[tuned],
+        chosen=None if chosen is None else state.measured[chosen],
+        measured=state.measured,
+        entrants=state.entrants,
+        frontier=_frontier(state),
+        failures=tuple(state.failures),
+        order=order,
+        certified=certified,
+        tried=state.tried,
+        ratio=None if chosen is None or state.raced is None else state.raced.ratio_to_tuned.get(chosen),
+        rows_certify=state.rows_certify,
+        sustained_rps={
+            name: loaded.profile.sustained_rps
+            for name, loaded in state.loaded.items()
+            if loaded.profile.sustained_rps is not None
+        },
+        batch_rules={name: loaded.batch_rule for name, loaded in state.loaded.items()},
+        screened=tuple(_screening(state, screened) for screened in state.screened.values()),
+        race_samples="" if state.raced is None else state.raced.samples,
+        nearest_miss=_nearest_miss(state) if chosen is None else None,
+    )
+
+
+def _rivals(state: SearchState, misses: dict[str, str | None], keep: str | None) -> list[str]:
+    """Finalists within the limits that are surely cheaper than the original; any, where that misses a limit itself."""
+    rivals = []
+    for name, miss in list(misses.items())[2:]:
+        if miss is not None:
+            state.give_up(state.entrants[name].config, "choose", miss)
+        elif keep is not None and not _beats(state, name, keep):
+            state.give_up(state.entrants[name].config, "choose", _no_gain(state, name))
+        else:
+            rivals.append(name)
+    return rivals
+
+
+def _open_certify(
+    state: SearchState, tuned: str, rivals: list[str]
+) -> Generator[Action, Reply, tuple[tuple[str, ...], tuple[str, ...]]]:
+    if not state.facts.judged:
+        return (), tuple(rivals)
+    baseline = state.entrants[tuned]
+    answered = yield from state.ask(_answer_certify(state, baseline))
+    if not isinstance(answered, Answered):
+        state.note(answered)
+        raise BaselineError(state.failures[-1].reason)
+    points = [(state.cost_key(name)[0], state.doubt(state.screened_of(name))) for name in rivals]
+    front = [rivals[index] for index in pareto(points)]
+    for name in rivals:
+        if name not in front:
+            state.give_up(state.entrants[name].config, "choose", "another finalist is cheaper and surer")
+    judgements = {name: judgement for name in front if (judgement := state.screened_of(name).judgement)}
+    order = order_by_evidence(judgements, state.split_scale)
+    sequence = fixed_sequence(order, alpha=1 - state.facts.confidence)
+    opened: list[str] = []
+    try:
+        name = next(sequence)
+        while True:
+            opened.append(name)
+            answered = yield from state.ask(_answer_certify(state, state.entrants[name]))
+            p_value = 1.0
+            if isinstance(answered, Answered) and answered.judgement is not None:
+                p_value = answered.judgement.p_value
+                state.certified[name] = answered.judgement
+                state.measured[name] = state.measured[name].model_copy(update={"quality": answered.quality})
+                if p_value > 1 - state.facts.confidence:
+                    reason = quality_reason(answered.judgement, on="certify")
+                    state.give_up(state.entrants[name].config, "certify", reason)
+            else:
+                state.note(answered)
+            name = sequence.send(p_value)
+    except StopIteration as stop:
+        return tuple(opened), tuple(stop.value)
+
+
+def _answer_certify(state: SearchState, entrant: Entrant) -> Answer:
+    return Answer(config=entrant.config, settings=entrant.settings, split="certify", rows=state.rows_certify)
+
+
+def _explain_losers(
+    state: SearchState, rivals: list[str], order: tuple[str, ...], certified: tuple[str, ...], chosen: str | None
+) -> None:
+    explained = {failure.name for failure in state.failures}
+    for name in rivals:
+        config = state.entrants[name].config
+        if name == chosen or config.name in explained:
+            continue
+        if name in certified:
+            state.give_up(config, "choose", f"certified, but {chosen} is cheaper")
+        elif name not in order:
+            state.give_up(config, "certify", "not tested: an earlier one in the fixed sequence did not pass")
+
+
+def _beats(state: SearchState, name: str, keep: str) -> bool:
+    """Whether a finalist is cheaper than the original, beyond the noise of the measurement."""
+    mine, other = state.cost_key(name), state.cost_key(keep)
+    if mine[0] != other[0] and state.facts.rate_rps is not None:
+        return mine[0] * REPLACE_RATIO < other[0]
+    ratio = _ratio(state, name, keep)
+    return ratio is not None and ratio.low is not None and ratio.low > REPLACE_RATIO
+
+
+def _ratio(state: SearchState, name: str, keep: str) -> Estimate | None:
+    """How many times as fast as the original, from rounds timed in turns."""
+    if state.raced is None:
+        return None
+    of_deployed = state.entrants[keep].settings.default
+    return (state.raced.ratio_to_baseline if of_deployed else state.raced.ratio_to_tuned).get(name)
+
+
+def _no_gain(state: SearchState, name: str) -> str:
+    ratio = state.raced.ratio_to_tuned.get(name) if state.raced else None
+    if ratio is None or ratio.low is None:
+        return "timed too few rounds to say that it is cheaper than the tuned original"
+    return (
+        f"not surely cheaper than the tuned original: {ratio.value:.2f} times as fast "
+        f"(95% interval {ratio.low:.2f} to {ratio.high or ratio.value:.2f}, more than {REPLACE_RATIO} is required)"
+    )
+
+
+def _misses(state: SearchState, candidate: Candidate) -> str | None:
+    """The limit that a candidate passes, in words; null where it passes none."""
+    limit = state.facts.p99_limit_s
+    if limit is not None:
+        p99 = candidate.latency_s.p99
+        if p99 is None or p99.high is None:
+            return f"no p99 could be established within the budget (limit {limit * 1e3:g} ms)"
+        if p99.high > limit:
+            return f"p99 {p99.value * 1e3:.1f} ms, at most {p99.high * 1e3:.1f} ms; the limit is {limit * 1e3:g} ms"
+    memory = state.facts.memory_limit_bytes
+    if memory is not None and candidate.peak_memory_bytes.value > memory:
+        return f"memory {candidate.peak_memory_bytes.value / 2**20:,.0f} MiB; the limit is {memory / 2**20:,.0f} MiB"
+    return None
+
+
+def _nearest_miss(state: SearchState) -> NearestMiss | None:
+    """What came closest to the limits, measured by how far it passes the one it misses, as a share of it."""
+    misses: list[tuple[float, NearestMiss]] = []
+    limit_s, memory = state.facts.p99_limit_s, state.facts.memory_limit_bytes
+    for name, candidate in list(state.measured.items())[1:]:
+        p99, judgement = candidate.latency_s.p99, state.certified.get(name)
+        if limit_s is not None and p99 is not None and p99.high is not None and p99.high > limit_s:
+            found, needed = f"{p99.value * 1e3:.1f} ms", f"{limit_s * 1e3:g} ms"
+            miss = NearestMiss(name=name, limit="p99", found=found, needed=needed)
+            misses.append((p99.high / limit_s - 1, miss))
+        elif memory is not None and candidate.peak_memory_bytes.value > memory:
+            found = f"{candidate.peak_memory_bytes.value / 2**20:,.0f} MiB"
+            miss = NearestMiss(name=name, limit="memory", found=found, needed=f"{memory / 2**20:,.0f} MiB")
+            misses.append((candidate.peak_memory_bytes.value / memory - 1, miss))
+        elif judgement is not None:
+            found = quality_reason(judgement, on="certify")
+            miss = NearestMiss(name=name, limit="quality", found=found, needed=f"p <= {1 - state.facts.confidence:g}")
+            misses.append((judgement.p_value, miss))
+        elif limit_s is not None and (p99 is None or p99.high is None):
+            found = "too few requests could be timed within the budget"
+            misses.append((math.inf, NearestMiss(name=name, limit="p99", found=found, needed=f"{limit_s * 1e3:g} ms")))
+    return min(misses, key=lambda pair: pair[0], default=(0.0, None))[1]
+
+
+def _screening(state: SearchState, screened: Screened) -> Screening:
+    entrant = state.entrant(screened)
+    settings = entrant.settings
+    difference = None if screened.judgement is None else screened.judgement.main.difference
+    return Screening(
+        name=entrant.name,
+        config_name=screened.config.name,
+        settings=f"{settings.threads} threads x {settings.replicas}, batch {settings.batch}",
+        usd_per_million=usd_per_million_packed(state.facts.usd_per_hour, state.rows_per_s(screened)),
+        quality=screened.quality,
+        drop_high=None if difference is None else difference.high,
+    )
+
+
+def _frontier(state: SearchState) -> tuple[str, ...]:
+    deployed = next(iter(state.entrants))
+    names = [name for name in state.measured if name != deployed]
+    front = pareto([(state.cost_key(name)[0], state.doubt(state.screened_of(name))) for name in names])
+    return tuple(sorted((names[index] for index in front), key=state.cost_key))

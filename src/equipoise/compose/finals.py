@@ -1,0 +1,100 @@
+"""The finals: finalists timed in turns with the original, and under the brief's traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from equipoise.compose.actions import Action, Entrant, Load, Loaded, Race, Raced, Reply, SpeedPoint
+from equipoise.compose.state import P99_SAMPLES, SearchState
+from equipoise.core.profile import Settings
+from equipoise.errors import BaselineError
+
+RACE_UNTIL = 0.88
+"""Share of the budget after which the race, and the traffic, end."""
+RACE_ROUNDS = 9
+OPENING_S = 1.5
+"""About what it takes to open a finalist in a process of its own."""
+
+
+def race(state: SearchState, finalists: list[Entrant]) -> Generator[Action, Reply, None]:
+    """Time the finalists in turns; the first of them is the tuned original.
+
+    Raises:
+        BaselineError: The original could not be timed.
+    """
+    config = state.facts.baseline
+    deployed = Entrant(
+        name=f"{config.name} (as deployed)",
+        config=config,
+        settings=Settings(
+            runtime=config.runtime,
+            precision=config.precision,
+            threads=state.facts.cores,
+            replicas=1,
+            batch=config.variant.spec.fixed_batch or 1,
+            default=True,
+        ),
+    )
+    seconds = max(state.remaining_s - (1 - RACE_UNTIL) * state.facts.budget_s, 0.1 * state.facts.budget_s)
+    if state.facts.p99_limit_s is not None and state.facts.rate_rps is None:
+        finalists = _timeable(state, finalists, seconds)
+    entrants = (deployed, *finalists)
+    state.entrants = {entrant.name: entrant for entrant in entrants}
+    if state.facts.rate_rps is not None:
+        seconds /= 2  # the other half is for the traffic
+    raced = yield from state.ask(
+        Race(entrants=entrants, samples=P99_SAMPLES, rounds=RACE_ROUNDS, seconds=round(seconds, 1))
+    )
+    if not isinstance(raced, Raced):
+        state.note(raced)
+        raise BaselineError(state.failures[-1].reason)
+    state.raced = raced
+    for failure in raced.failures.values():
+        state.failures.append(failure)
+    for name, profile in raced.profiles.items():
+        state.measured[name] = state.candidate(state.entrants[name], profile)
+
+
+def _timeable(state: SearchState, finalists: list[Entrant], seconds: float) -> list[Entrant]:
+    """The tuned original and as many finalists, the most promising first, as can be timed often enough for a p99."""
+    kept: list[Entrant] = []
+    for position, entrant in enumerate(finalists):
+        points = state.screened[entrant.config.name].points[entrant.settings.threads, entrant.settings.replicas]
+        batch_s = next(point.batch_s for point in points if point.batch == entrant.settings.batch)
+        seconds -= OPENING_S + 1.1 * P99_SAMPLES * batch_s / entrant.settings.replicas
+        if position < 2 or seconds > 0:
+            kept.append(entrant)
+        else:
+            reason = "not timed: the budget does not reach for the p99 of so many finalists; a larger --budget would"
+            state.give_up(entrant.config, "time", reason)
+    return kept
+
+
+def load(state: SearchState) -> Generator[Action, Reply, None]:
+    """Put the brief's traffic, if there is any, on everything that came through the race."""
+    if state.facts.rate_rps is None or state.raced is None:
+        return
+    for position, name in enumerate(list(state.measured)):
+        left = len(state.measured) - position
+        seconds = max(2.0, (state.remaining_s - (1 - RACE_UNTIL) * state.facts.budget_s) / left)
+        entrant = state.entrants[name]
+        loaded = yield from state.ask(
+            Load(entrant=entrant, points=_service_points(state, entrant), seconds=round(seconds, 1))
+        )
+        if isinstance(loaded, Loaded):
+            state.loaded[name] = loaded
+            raced = state.raced.profiles[name]
+            profile = loaded.profile.model_copy(update={"throughput_rps": raced.throughput_rps})
+            state.measured[name] = state.candidate(entrant, profile)
+        else:
+            state.note(loaded)
+            if position >= 2:  # the original stays, as one that no machine can serve under this traffic
+                del state.measured[name]
+
+
+def _service_points(state: SearchState, entrant: Entrant) -> tuple[SpeedPoint, ...]:
+    points = state.screened[entrant.config.name].points
+    lanes = (entrant.settings.threads, entrant.settings.replicas)
+    if not entrant.settings.default:
+        return points[lanes]
+    return tuple(point for point in points[state.facts.cores, 1] if point.batch <= entrant.settings.batch)

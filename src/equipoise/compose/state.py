@@ -1,0 +1,302 @@
+"""What a search knows, and the small steps that all its phases take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+from equipoise.compose.actions import (
+    Action,
+    Answer,
+    Answered,
+    Best,
+    Config,
+    Entrant,
+    Loaded,
+    Outcome,
+    Raced,
+    Reply,
+    Sped,
+    Speed,
+    SpeedPoint,
+)
+from equipoise.compose.certify import Judgement, power_on
+from equipoise.core.candidate import Candidate
+from equipoise.core.estimate import Estimate
+from equipoise.core.profile import Profile, Settings
+from equipoise.core.recipe import Recipe
+from equipoise.core.variant import Failure, Stage, Variant
+from equipoise.policy.cost import usd_per_million_correct, usd_per_million_packed, usd_per_million_provisioned
+
+SCREEN_SECONDS = 0.12
+UNDER_TRAFFIC_SHARE, ALONE_SHARE = 0.45, 0.85
+"""Largest share of the p99 limit that one batch may compute for: under traffic it also waits for the one before it."""
+P99_SAMPLES = 299
+RACE_SHARE_OF_ONE = 0.025
+"""Share of the budget in which one finalist's p99 must be timed: a batch that takes longer is not worth its speed."""
+
+
+@dataclass(frozen=True)
+class SearchFacts:
+    """What a search starts from.
+
+    Attributes:
+        budget_s: Wall time for the whole study.
+        finish_s: What is kept back for writing the answer.
+        n_search: Rows of the search split.
+        n_certify: Rows of the certify split.
+        cores: Cores that may be used.
+        confidence: Of the certificate.
+        p99_limit_s: Null for none.
+        memory_limit_bytes: Null for none.
+        rate_rps: The brief's traffic; null for none.
+        usd_per_hour: Price of this machine.
+        judged: Whether there is a metric to certify.
+        counts_correct: Whether the metric is a share of correct answers.
+        baseline: The artifact as given, in its native runtime and precision.
+        originals: Other runtimes and precisions for it, and the person's alternatives in theirs.
+        recipes: What is worth building, most promising first.
+        configs_of: Runtimes and precisions for a variant.
+        reverting: Techniques that can leave their worst layers as they were (parameter `ignore_worst`).
+    """
+
+    budget_s: float
+    finish_s: float
+    n_search: int
+    n_certify: int
+    cores: int
+    confidence: float
+    p99_limit_s: float | None
+    memory_limit_bytes: int | None
+    rate_rps: float | None
+    usd_per_hour: float
+    judged: bool
+    counts_correct: bool
+    baseline: Config
+    originals: tuple[Config, ...]
+    recipes: tuple[Recipe, ...]
+    configs_of: Callable[[Variant], tuple[Config, ...]]
+    reverting: frozenset[str] = frozenset()
+
+
+@dataclass
+class Screened:
+    """A config that was timed and judged: speeds by (threads, replicas), and what the search split says of it."""
+
+    config: Config
+    points: dict[tuple[int, int], tuple[SpeedPoint, ...]]
+    judgement: Judgement | None = None
+    quality: Estimate | None = None
+
+    def best(self, longest_s: float) -> tuple[tuple[int, int], SpeedPoint]:
+        """The fastest setting whose batches take at most `longest_s`; where none does, the one with the quickest."""
+        flat = [(lanes, point) for lanes, points in self.points.items() for point in points]
+        allowed = [pair for pair in flat if pair[1].batch_s <= longest_s]
+        if not allowed:
+            return min(flat, key=lambda pair: pair[1].batch_s)
+        return max(allowed, key=lambda pair: pair[1].rows_per_s)
+
+
+@dataclass
+class SearchState:
+    """What a search has found so far.
+
+    Attributes:
+        facts: What it started from.
+        remaining_s: Budget that is left.
+        rows_search: Rows of the search split that candidates answer.
+        rows_certify: Rows of the certify split that candidates answer.
+        tried: Candidates that were judged on the search split.
+        screened: By config name.
+        failures: What was given up, with the reason.
+        entrants: Who is in the race, by name: the baseline, the tuned baseline, the finalists.
+        measured: Who came through it, by name.
+        raced: What the race brought.
+        loaded: What the traffic brought, by entrant name.
+        certified: What the certify split says, by entrant name.
+    """
+
+    facts: SearchFacts
+    remaining_s: float
+    rows_search: int = 0
+    rows_certify: int = 0
+    tried: int = 0
+    screened: dict[str, Screened] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    entrants: dict[str, Entrant] = field(default_factory=dict)
+    measured: dict[str, Candidate] = field(default_factory=dict)
+    raced: Raced | None = None
+    loaded: dict[str, Loaded] = field(default_factory=dict)
+    certified: dict[str, Judgement] = field(default_factory=dict)
+
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    def ask(self, action: Action) -> Generator[Action, Reply, Outcome | Answered]:
+        """Yield an action and take what came of it."""
+        reply = yield action
+        self.remaining_s = reply.remaining_s
+        return reply.outcome
+
+    def speed(
+        self,
+        config: Config,
+        replicas: int,
+        *,
+        batches: tuple[int, ...],
+        threads: int | None = None,
+        default: bool = False,
+        seconds: float = SCREEN_SECONDS,
+        fatal: bool = True,
+    ) -> Generator[Action, Reply, tuple[SpeedPoint, ...] | None]:
+        """Time a config; null, and noted, where it could not be. `fatal` says whether that ends the config."""
+        fixed = config.variant.spec.fixed_batch
+        outcome = yield from self.ask(
+            Speed(
+                config=config,
+                threads=threads or self.facts.cores,
+                replicas=replicas,
+                default=default,
+                batches=(fixed,) if fixed else batches,
+                seconds=seconds,
+                longest_s=self.longest_batch_s(),
+            )
+        )
+        if isinstance(outcome, Sped) and outcome.points:
+            return outcome.points
+        if fatal:
+            self.note(outcome)
+        return None
+
+    def answer(self, screened: Screened) -> Generator[Action, Reply, bool]:
+        """Have a config judged on the search split; whether it could be."""
+        if not self.facts.judged:
+            return True
+        settings = self.entrant(screened).settings
+        answered = yield from self.ask(
+            Answer(config=screened.config, settings=settings, split="search", rows=self.rows_search)
+        )
+        if not isinstance(answered, Answered):
+            self.note(answered)
+            return False
+        self.tried += 1
+        screened.judgement, screened.quality = answered.judgement, answered.quality
+        return True
+
+    def tell_best(self, name: str, *, proved: bool) -> Generator[Action, Reply, None]:
+        """Tell the person of the best so far."""
+        if name in self.measured:
+            usd = self.cost_key(name)[0]
+        else:
+            usd = usd_per_million_packed(self.facts.usd_per_hour, self.rows_per_s(self.screened[name]))
+        yield from self.ask(Best(name=name, usd_per_million=usd, proved=proved))
+
+    # --- noting -------------------------------------------------------------------------------------------------
+
+    def note(self, outcome: Outcome | Answered) -> None:
+        """Keep a failure that was reported."""
+        if not isinstance(outcome, Failure):
+            raise TypeError(f"expected a Failure, was told {outcome!r}")
+        self.failures.append(outcome)
+
+    def give_up(self, item: Config | Recipe, stage: Stage, reason: str) -> None:
+        """Record why a config, or a recipe, goes no further."""
+        recipe = item if isinstance(item, Recipe) else item.variant.recipe
+        name = str(item) if isinstance(item, Recipe) else item.name
+        self.failures.append(Failure(name=name, recipe=recipe, stage=stage, reason=reason))
+
+    # --- knowing ------------------------------------------------------------------------------------------------
+
+    def phase_is_over(self, share: float) -> bool:
+        """Whether a phase that may use the budget up to `share` of it must end."""
+        return self.remaining_s < (1 - share) * self.facts.budget_s + self.facts.finish_s
+
+    def entrant(self, screened: Screened) -> Entrant:
+        """A config in its fastest setting."""
+        (threads, replicas), point = screened.best(self.longest_batch_s())
+        config = screened.config
+        return Entrant(
+            name=f"{config.name}, {threads} threads x {replicas}, batch {point.batch}",
+            config=config,
+            settings=Settings(
+                runtime=config.runtime,
+                precision=config.precision,
+                threads=threads,
+                replicas=replicas,
+                batch=point.batch,
+            ),
+        )
+
+    def candidate(self, entrant: Entrant, profile: Profile) -> Candidate:
+        """An entrant with the figures that were measured of it."""
+        usd_per_hour, rate = self.facts.usd_per_hour, self.facts.rate_rps
+        packed = usd_per_million_packed(usd_per_hour, profile.throughput_rps.value)
+        provisioned = None
+        if rate is not None and profile.sustained_rps:
+            provisioned = usd_per_million_provisioned(usd_per_hour, rate, profile.sustained_rps)
+        quality = self.screened[entrant.config.name].quality
+        deciding = packed if provisioned is None else provisioned
+        correct = None
+        if self.facts.counts_correct and quality is not None and quality.value > 0:
+            correct = usd_per_million_correct(deciding, quality.value)
+        settings = entrant.settings
+        return Candidate(
+            name=entrant.name,
+            digest=entrant.config.variant.artifact,
+            recipe=entrant.config.variant.recipe,
+            runtime=settings.runtime,
+            precision=settings.precision,
+            threads=settings.threads,
+            replicas=settings.replicas,
+            batch=settings.batch,
+            quality=quality,
+            latency_s=profile.latency_s,
+            throughput_rps=profile.throughput_rps,
+            peak_memory_bytes=profile.peak_memory_bytes,
+            artifact_bytes=entrant.config.variant.artifact_bytes,
+            cold_start_s=profile.cold_start_s,
+            usd_per_million_packed=packed,
+            usd_per_million_provisioned=provisioned,
+            usd_per_million_correct=correct,
+        )
+
+    def cost_key(self, name: str) -> tuple[float, float]:
+        """What decides between measured entrants."""
+        return self.cost_of(self.measured[name])
+
+    def cost_of(self, candidate: Candidate) -> tuple[float, float]:
+        """What decides: the cost at the brief's traffic where there is one; ties, and the rest, by the packed cost."""
+        packed = candidate.usd_per_million_packed
+        if self.facts.rate_rps is None:
+            return packed, packed
+        provisioned = candidate.usd_per_million_provisioned
+        return math.inf if provisioned is None else provisioned, packed
+
+    def screened_of(self, name: str) -> Screened:
+        """What was screened of an entrant's config."""
+        return self.screened[self.entrants[name].config.name]
+
+    def longest_batch_s(self) -> float:
+        """A batch longer than this passes the p99 limit, or is too long to be timed often enough to say."""
+        timeable_s = RACE_SHARE_OF_ONE * self.facts.budget_s / P99_SAMPLES
+        limit = self.facts.p99_limit_s
+        if limit is None:
+            return timeable_s
+        return min(timeable_s, limit * (ALONE_SHARE if self.facts.rate_rps is None else UNDER_TRAFFIC_SHARE))
+
+    def rows_per_s(self, screened: Screened) -> float:
+        """Rows a second of a config in its fastest setting."""
+        return screened.best(self.longest_batch_s())[1].rows_per_s
+
+    def doubt(self, screened: Screened) -> float:
+        """Its p-value on the search split: 0 is beyond doubt."""
+        return 0.0 if screened.judgement is None else screened.judgement.p_value
+
+    def power(self, screened: Screened) -> float:
+        """Probability to pass on the certify split, estimated from the search split."""
+        return 1.0 if screened.judgement is None else power_on(screened.judgement, self.split_scale)
+
+    @property
+    def split_scale(self) -> float:
+        """Certify rows for each search row."""
+        return self.rows_certify / self.rows_search

@@ -1,0 +1,70 @@
+"""Tuning: the finalists, each in its own best threads, replicas and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from equipoise.compose.actions import Action, Entrant, Reply
+from equipoise.compose.screen import HOPELESS_POWER, LIKELY_POWER
+from equipoise.compose.state import Screened, SearchState
+
+TUNE_UNTIL = 0.68
+"""Share of the budget after which finalists keep the settings that screening found."""
+TUNE_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+TUNE_SECONDS = 0.2
+FINALISTS = 5
+
+
+def tune(state: SearchState) -> Generator[Action, Reply, list[Entrant]]:
+    """Choose the finalists and tune their settings; the first that is returned is the tuned original."""
+    keep_name = state.facts.baseline.name
+    hopeful = [name for name in _hopeful(state) if name != keep_name]
+    finalists: list[Entrant] = []
+    for name in [keep_name, *hopeful]:
+        screened = state.screened[name]
+        if not state.phase_is_over(TUNE_UNTIL):
+            yield from _tune_settings(state, screened)
+        finalists.append(state.entrant(screened))
+    return finalists
+
+
+def _hopeful(state: SearchState) -> list[str]:
+    """The finalists: what no other beats in both cost and evidence, the surest always among them."""
+    names = [name for name, screened in state.screened.items() if state.power(screened) >= HOPELESS_POWER]
+    costs = {name: 1 / state.rows_per_s(state.screened[name]) for name in names}
+    doubts = {name: state.doubt(state.screened[name]) for name in names}
+    keep_cost = costs.get(state.facts.baseline.name, min(costs.values(), default=0.0))
+    cheaper = [name for name in names if costs[name] <= 1.2 * keep_cost and name != state.facts.baseline.name]
+    # Screened speeds are rough: what is within 30% of the front may yet be on it.
+    near_front = [
+        name
+        for name in cheaper
+        if not any(costs[other] * 1.3 < costs[name] and doubts[other] <= doubts[name] for other in cheaper)
+    ]
+    for name in cheaper:
+        if name not in near_front:
+            better = min((o for o in cheaper if doubts[o] <= doubts[name]), key=lambda other: costs[other])
+            state.give_up(state.screened[name].config, "choose", f"{better} is cheaper and loses no more")
+    for name in names:
+        if name not in cheaper and name != state.facts.baseline.name:
+            state.give_up(state.screened[name].config, "choose", "no cheaper than the tuned original")
+    ranked = sorted(near_front, key=lambda name: costs[name])
+    likely = [name for name in ranked if state.power(state.screened[name]) >= LIKELY_POWER]
+    chosen = (likely or ranked)[: FINALISTS - 1]
+    surest = sorted((name for name in ranked if name not in chosen), key=lambda name: (doubts[name], costs[name]))
+    chosen += surest[: FINALISTS - len(chosen)]
+    for name in ranked:
+        if name not in chosen:
+            state.give_up(state.screened[name].config, "choose", f"the {FINALISTS} finalists are cheaper or surer")
+    return chosen
+
+
+def _tune_settings(state: SearchState, screened: Screened) -> Generator[Action, Reply, None]:
+    cores = state.facts.cores
+    lanes = sorted({(cores // replicas, replicas) for replicas in (1, 2, cores) if cores % replicas == 0})
+    for threads, replicas in lanes:
+        points = yield from state.speed(
+            screened.config, replicas, threads=threads, batches=TUNE_BATCHES, seconds=TUNE_SECONDS, fatal=False
+        )
+        if points is not None:
+            screened.points[threads, replicas] = points
