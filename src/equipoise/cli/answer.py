@@ -11,47 +11,74 @@ from equipoise.core.result import Result
 def show_answer(result: Result, folder: Path) -> None:
     """Print the answer, the figures behind it, and where the rest is."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
-    console.print(f"\n[bold]{result.sentence}[/bold]\n", highlight=False)
-    table = Table(show_edge=False, pad_edge=False)
-    for heading in ("", "$ per million", "rows/s", "p99", "quality", "memory", "setting"):
-        table.add_column(heading, justify="left" if heading in ("", "setting") else "right")
+    from equipoise.report.wording import allowed, loss
+
+    console = Console(highlight=False)
+    console.print(f"\n[bold]{escape(result.sentence)}[/bold]\n")
+    table = Table(show_edge=False, pad_edge=False, box=None)
+    for heading in ("", "$ per million", "answers/s", "p99", "quality", "memory"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     rows = [("as deployed", result.baseline), ("original, tuned", result.baseline_tuned)]
     if result.chosen is not None:
         rows.append(("chosen", result.chosen))
     for label, candidate in rows:
-        table.add_row(label, *_cells(candidate))
+        table.add_row(label, *_figures(candidate, result))
     console.print(table)
-    certificate = result.certificate
-    if certificate is not None and certificate.passed:
+    console.print()
+    certificate, provable = result.certificate, result.provable
+    if certificate is not None and certificate.passed and result.decision == "replace":
+        most = loss(certificate.metric, certificate.difference.high)
+        margin = allowed(certificate.metric, certificate.margin)
         console.print(
-            f"\nCertified on {certificate.n:,} rows: loses at most {certificate.difference.high:.4f} "
-            f"(allowed {certificate.margin}) with {certificate.confidence:.0%} confidence."
+            f"Certified on {certificate.n:,} rows: it loses at most {most} (allowed: {margin}) "
+            f"with {certificate.confidence:.0%} confidence."
         )
     elif certificate is None and result.decision != "infeasible":
-        console.print("\nNothing is certified: the metric is `none`, so only speed and cost were compared.")
-    provable = result.provable
-    if provable is not None and provable.drop is not None:
-        console.print(f"The tightest drop that these data can prove: {provable.drop:.4f}, with {provable.plan}.")
+        console.print("Nothing is certified: the metric is `none`, so only speed and cost were compared.")
+    if certificate is not None and provable is not None and provable.drop is not None and result.decision == "keep":
+        console.print(_provable_line(result))
     for warning in result.warnings:
-        console.print(f"[yellow]note[/yellow] {warning}", highlight=False)
-    console.print(f"\n{folder / 'report.html'}: the pictures, the proof, and why the others were rejected")
-    if result.chosen is not None:
-        console.print(f"{folder / 'bundle'}: what to serve; `equipoise verify` and `equipoise predict` take it")
+        console.print(f"[yellow]note:[/yellow] {escape(warning)}")
+    console.print(f"\n{escape(str(folder / 'report.html'))}  the pictures, the proof, why the others were rejected")
+    if (folder / "bundle").is_dir():
+        console.print(
+            f"{escape(str(folder / 'bundle'))}  what to serve; `equipoise verify` and `equipoise predict` take it"
+        )
 
 
-def _cells(candidate: Candidate) -> tuple[str, ...]:
-    usd = candidate.usd_per_million_provisioned
-    usd = candidate.usd_per_million_packed if usd is None else usd
+def _provable_line(result: Result) -> str:
+    from equipoise.report.wording import loss
+
+    certificate, provable = result.certificate, result.provable
+    if certificate is None or provable is None or provable.drop is None:
+        return ""
+    if provable.plan == result.baseline_tuned.name:
+        return "No cheaper candidate came as far as the proof."
+    text = f"These rows prove a drop of at most {loss(certificate.metric, provable.drop)}, for {provable.plan}."
+    if provable.rows_for_margin is None:
+        return f"{text} No number of rows would prove the margin at the loss that was seen."
+    total = "" if provable.total_rows_for_margin is None else f", {provable.total_rows_for_margin:,} in the whole file"
+    return f"{text} The margin needs about {provable.rows_for_margin:,} certify rows{total}."
+
+
+def _figures(candidate: Candidate, result: Result) -> tuple[str, ...]:
+    from equipoise.report.wording import NOTHING, duration, money, significant, size
+
+    usd = candidate.usd_per_million_packed
+    if result.cost.basis == "provisioned":
+        provisioned = candidate.usd_per_million_provisioned
+        usd_text = NOTHING if provisioned is None else money(provisioned)
+    else:
+        usd_text = money(usd)
     p99 = candidate.latency_s.p99
+    quality = candidate.quality
     return (
-        f"{usd:.4f}",
+        usd_text,
         f"{candidate.throughput_rps.value:,.0f}",
-        "-" if p99 is None else f"{p99.value * 1e3:.1f} ms",
-        "-" if candidate.quality is None else f"{candidate.quality.value:.4f}",
-        f"{candidate.peak_memory_bytes.value / 2**20:,.0f} MiB",
-        f"{candidate.recipe} @ {candidate.runtime} {candidate.precision}, "
-        f"{candidate.threads} threads x {candidate.replicas}, batch {candidate.batch}",
+        duration(None if p99 is None else p99.value),
+        significant(None if quality is None else quality.value, 4),
+        size(candidate.peak_memory_bytes.value),
     )

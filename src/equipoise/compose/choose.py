@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 
-from equipoise.compose.actions import Action, Answer, Answered, Choice, Entrant, Reply, Screening
+from equipoise.compose.actions import Action, Answered, Choice, Reply, Screening
 from equipoise.compose.certify import fixed_sequence, order_by_evidence
 from equipoise.compose.pareto import pareto
 from equipoise.compose.state import Screened, SearchState
@@ -48,6 +48,7 @@ def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
         tried=state.tried,
         ratio=None if chosen is None or state.raced is None else state.raced.ratio_to_tuned.get(chosen),
         rows_certify=state.rows_certify,
+        certify_actions=state.certify_actions,
         sustained_rps={
             name: loaded.profile.sustained_rps
             for name, loaded in state.loaded.items()
@@ -78,11 +79,12 @@ def _open_certify(
 ) -> Generator[Action, Reply, tuple[tuple[str, ...], tuple[str, ...]]]:
     if not state.facts.judged:
         return (), tuple(rivals)
-    baseline = state.entrants[tuned]
-    answered = yield from state.ask(_answer_certify(state, baseline))
+    answered = yield from state.answer_certify(tuned, state.fastest_settings(state.screened_of(tuned)))
     if not isinstance(answered, Answered):
         state.note(answered)
         raise BaselineError(state.failures[-1].reason)
+    for name in list(state.entrants)[:2]:
+        state.measured[name] = state.measured[name].model_copy(update={"quality": answered.quality})
     points = [(state.cost_key(name)[0], state.doubt(state.screened_of(name))) for name in rivals]
     front = [rivals[index] for index in pareto(points)]
     for name in rivals:
@@ -96,7 +98,7 @@ def _open_certify(
         name = next(sequence)
         while True:
             opened.append(name)
-            answered = yield from state.ask(_answer_certify(state, state.entrants[name]))
+            answered = yield from state.answer_certify(name, state.entrants[name].settings)
             p_value = 1.0
             if isinstance(answered, Answered) and answered.judgement is not None:
                 p_value = answered.judgement.p_value
@@ -110,10 +112,6 @@ def _open_certify(
             name = sequence.send(p_value)
     except StopIteration as stop:
         return tuple(opened), tuple(stop.value)
-
-
-def _answer_certify(state: SearchState, entrant: Entrant) -> Answer:
-    return Answer(config=entrant.config, settings=entrant.settings, split="certify", rows=state.rows_certify)
 
 
 def _explain_losers(

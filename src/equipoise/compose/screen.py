@@ -48,6 +48,7 @@ def screen(state: SearchState) -> Generator[Action, Reply, None]:
     """Build what is worth building, time it, and have it judged on the search split."""
     waiting: deque[Config | Recipe] = deque((*state.facts.originals, *state.facts.recipes))
     artifacts = {state.facts.baseline.variant.artifact: state.facts.baseline.variant.recipe}
+    closed: set[tuple[str, str]] = set()
     while waiting:
         item = waiting.popleft()
         # What was built at some cost is at least timed, even where the time for building is over.
@@ -64,7 +65,12 @@ def screen(state: SearchState) -> Generator[Action, Reply, None]:
                 artifacts[variant.artifact] = item
                 waiting.extendleft(reversed(state.facts.configs_of(variant)))
             continue
+        if (item.variant.artifact, item.runtime) in closed:
+            state.give_up(item, "screen", f"{item.runtime} could not run it in another precision")
+            continue
         screened = yield from _screen_config(state, item)
+        if screened is None and item.name not in state.timed:
+            closed.add((item.variant.artifact, item.runtime))
         if screened is not None:
             again = _revert_layers(state, screened)
             if again is not None:
@@ -75,6 +81,7 @@ def _screen_config(state: SearchState, config: Config) -> Generator[Action, Repl
     points = yield from state.speed(config, 1, batches=SCREEN_BATCHES)
     if points is None:
         return None
+    state.timed.add(config.name)
     screened = Screened(config, {(state.facts.cores, 1): points})
     keep = state.rows_per_s(state.screened[state.facts.baseline.name])
     speed = state.rows_per_s(screened)

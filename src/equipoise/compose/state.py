@@ -34,7 +34,9 @@ UNDER_TRAFFIC_SHARE, ALONE_SHARE = 0.45, 0.85
 """Largest share of the p99 limit that one batch may compute for: under traffic it also waits for the one before it."""
 P99_SAMPLES = 299
 RACE_SHARE_OF_ONE = 0.025
-"""Share of the budget in which one finalist's p99 must be timed: a batch that takes longer is not worth its speed."""
+"""Share of the budget in which one finalist's p99 should be timed: a batch that takes longer is not worth its speed."""
+SLOWEST_SWEPT_S = 0.25
+"""A batch that takes longer than this is the last whose size is timed."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ class Screened:
     judgement: Judgement | None = None
     quality: Estimate | None = None
 
-    def best(self, longest_s: float) -> tuple[tuple[int, int], SpeedPoint]:
-        """The fastest setting whose batches take at most `longest_s`; where none does, the one with the quickest."""
+    def fastest(self, longest_s: float = math.inf) -> tuple[tuple[int, int], SpeedPoint]:
+        """The setting of most rows a second whose batches take at most `longest_s`; else that of the quickest batch."""
         flat = [(lanes, point) for lanes, points in self.points.items() for point in points]
         allowed = [pair for pair in flat if pair[1].batch_s <= longest_s]
         if not allowed:
@@ -108,6 +110,7 @@ class SearchState:
         rows_search: Rows of the search split that candidates answer.
         rows_certify: Rows of the certify split that candidates answer.
         tried: Candidates that were judged on the search split.
+        timed: Names of configs that ran at all.
         screened: By config name.
         failures: What was given up, with the reason.
         entrants: Who is in the race, by name: the baseline, the tuned baseline, the finalists.
@@ -115,6 +118,7 @@ class SearchState:
         raced: What the race brought.
         loaded: What the traffic brought, by entrant name.
         certified: What the certify split says, by entrant name.
+        certify_actions: How it was opened, by entrant name.
     """
 
     facts: SearchFacts
@@ -122,6 +126,7 @@ class SearchState:
     rows_search: int = 0
     rows_certify: int = 0
     tried: int = 0
+    timed: set[str] = field(default_factory=set)
     screened: dict[str, Screened] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     entrants: dict[str, Entrant] = field(default_factory=dict)
@@ -129,6 +134,7 @@ class SearchState:
     raced: Raced | None = None
     loaded: dict[str, Loaded] = field(default_factory=dict)
     certified: dict[str, Judgement] = field(default_factory=dict)
+    certify_actions: dict[str, Answer] = field(default_factory=dict)
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -159,7 +165,7 @@ class SearchState:
                 default=default,
                 batches=(fixed,) if fixed else batches,
                 seconds=seconds,
-                longest_s=self.longest_batch_s(),
+                longest_s=SLOWEST_SWEPT_S,
             )
         )
         if isinstance(outcome, Sped) and outcome.points:
@@ -172,7 +178,7 @@ class SearchState:
         """Have a config judged on the search split; whether it could be."""
         if not self.facts.judged:
             return True
-        settings = self.entrant(screened).settings
+        settings = self.fastest_settings(screened)
         answered = yield from self.ask(
             Answer(config=screened.config, settings=settings, split="search", rows=self.rows_search)
         )
@@ -182,6 +188,13 @@ class SearchState:
         self.tried += 1
         screened.judgement, screened.quality = answered.judgement, answered.quality
         return True
+
+    def answer_certify(self, name: str, settings: Settings) -> Generator[Action, Reply, Outcome | Answered]:
+        """Open the certify split for an entrant; one that may be chosen answers as it would be served."""
+        config = self.entrants[name].config
+        action = Answer(config=config, settings=settings, split="certify", rows=self.rows_certify)
+        self.certify_actions[name] = action
+        return (yield from self.ask(action))
 
     def tell_best(self, name: str, *, proved: bool) -> Generator[Action, Reply, None]:
         """Tell the person of the best so far."""
@@ -212,20 +225,19 @@ class SearchState:
         return self.remaining_s < (1 - share) * self.facts.budget_s + self.facts.finish_s
 
     def entrant(self, screened: Screened) -> Entrant:
-        """A config in its fastest setting."""
-        (threads, replicas), point = screened.best(self.longest_batch_s())
+        """A config in the setting that it would be served in."""
+        lanes, point = screened.fastest(self.longest_batch_s(screened))
         config = screened.config
+        threads, replicas = lanes
         return Entrant(
             name=f"{config.name}, {threads} threads x {replicas}, batch {point.batch}",
             config=config,
-            settings=Settings(
-                runtime=config.runtime,
-                precision=config.precision,
-                threads=threads,
-                replicas=replicas,
-                batch=point.batch,
-            ),
+            settings=_settings(config, lanes, point),
         )
+
+    def fastest_settings(self, screened: Screened) -> Settings:
+        """The setting in which a config answers most rows a second, whatever the limits: for reading a whole split."""
+        return _settings(screened.config, *screened.fastest())
 
     def candidate(self, entrant: Entrant, profile: Profile) -> Candidate:
         """An entrant with the figures that were measured of it."""
@@ -276,17 +288,18 @@ class SearchState:
         """What was screened of an entrant's config."""
         return self.screened[self.entrants[name].config.name]
 
-    def longest_batch_s(self) -> float:
+    def longest_batch_s(self, screened: Screened) -> float:
         """A batch longer than this passes the p99 limit, or is too long to be timed often enough to say."""
-        timeable_s = RACE_SHARE_OF_ONE * self.facts.budget_s / P99_SAMPLES
+        quickest_s = min(point.batch_s for points in screened.points.values() for point in points)
+        timeable_s = max(RACE_SHARE_OF_ONE * self.facts.budget_s / P99_SAMPLES, 2 * quickest_s)
         limit = self.facts.p99_limit_s
         if limit is None:
             return timeable_s
         return min(timeable_s, limit * (ALONE_SHARE if self.facts.rate_rps is None else UNDER_TRAFFIC_SHARE))
 
     def rows_per_s(self, screened: Screened) -> float:
-        """Rows a second of a config in its fastest setting."""
-        return screened.best(self.longest_batch_s())[1].rows_per_s
+        """Rows a second of a config in the setting that it would be served in."""
+        return screened.fastest(self.longest_batch_s(screened))[1].rows_per_s
 
     def doubt(self, screened: Screened) -> float:
         """Its p-value on the search split: 0 is beyond doubt."""
@@ -300,3 +313,10 @@ class SearchState:
     def split_scale(self) -> float:
         """Certify rows for each search row."""
         return self.rows_certify / self.rows_search
+
+
+def _settings(config: Config, lanes: tuple[int, int], point: SpeedPoint) -> Settings:
+    threads, replicas = lanes
+    return Settings(
+        runtime=config.runtime, precision=config.precision, threads=threads, replicas=replicas, batch=point.batch
+    )

@@ -23,7 +23,7 @@ def tune(state: SearchState) -> Generator[Action, Reply, list[Entrant]]:
     for name in [keep_name, *hopeful]:
         screened = state.screened[name]
         if not state.phase_is_over(TUNE_UNTIL):
-            yield from _tune_settings(state, screened)
+            yield from tune_settings(state, screened)
         finalists.append(state.entrant(screened))
     return finalists
 
@@ -31,6 +31,7 @@ def tune(state: SearchState) -> Generator[Action, Reply, list[Entrant]]:
 def _hopeful(state: SearchState) -> list[str]:
     """The finalists: what no other beats in both cost and evidence, the surest always among them."""
     names = [name for name, screened in state.screened.items() if state.power(screened) >= HOPELESS_POWER]
+    names += _surest_of_the_hopeless(state, names)
     costs = {name: 1 / state.rows_per_s(state.screened[name]) for name in names}
     doubts = {name: state.doubt(state.screened[name]) for name in names}
     keep_cost = costs.get(state.facts.baseline.name, min(costs.values(), default=0.0))
@@ -59,7 +60,26 @@ def _hopeful(state: SearchState) -> list[str]:
     return chosen
 
 
-def _tune_settings(state: SearchState, screened: Screened) -> Generator[Action, Reply, None]:
+def _surest_of_the_hopeless(state: SearchState, hopeful: list[str]) -> list[str]:
+    """Where nothing is likely to pass, the one that comes nearest: to say what these data prove, and what they lack."""
+    keep = state.screened[state.facts.baseline.name]
+    if any(name != keep.config.name for name in hopeful):
+        return []
+    cheaper = [
+        screened
+        for name, screened in state.screened.items()
+        if name not in hopeful and state.rows_per_s(screened) > state.rows_per_s(keep)
+    ]
+    if not cheaper:
+        return []
+    surest = min(cheaper, key=lambda screened: (state.doubt(screened), -state.rows_per_s(screened)))
+    name = surest.config.name
+    state.failures[:] = [failure for failure in state.failures if failure.name != name]
+    return [name]
+
+
+def tune_settings(state: SearchState, screened: Screened) -> Generator[Action, Reply, None]:
+    """Time a config with all cores for one batch, half of them for each of two, and one for each of as many."""
     cores = state.facts.cores
     lanes = sorted({(cores // replicas, replicas) for replicas in (1, 2, cores) if cores % replicas == 0})
     for threads, replicas in lanes:

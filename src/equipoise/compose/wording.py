@@ -6,11 +6,23 @@ from equipoise.compose.certify import Judgement
 
 
 def quality_reason(judgement: Judgement, on: str = "search") -> str:
-    """What a candidate loses on a split, and which claims that blocks."""
+    """What a candidate loses on a split, and which claims that blocks, each with what is known of it.
+
+    A slice or a set with too few rows is named with the rows it has on that split and those it would take there.
+    """
     difference = judgement.main.difference
     if difference is None or difference.high is None:
         return f"quality: {judgement.main.method}"
     text = f"quality: loses {difference.value:.4g} on the {on} rows (at most {difference.high:.4g})"
     if judgement.blocked_by:
-        text += f"; blocked by {', '.join(judgement.blocked_by)}"
+        text += f"; blocked by {', '.join(_claim(name, judgement) for name in judgement.blocked_by)}"
     return text
+
+
+def _claim(name: str, judgement: Judgement) -> str:
+    test = judgement.tests[name]
+    verdict = next((verdict.verdict for verdict in judgement.verdicts if verdict.name == name), None)
+    needed = "no number would do at the loss seen" if test.needed is None else f"{test.needed:,} needed"
+    if verdict is None:  # the claim on all rows has no verdict: it is passed or not
+        return f"the margin on all rows ({test.n:,} rows, {needed})"
+    return f"{name} ({verdict}: {test.n:,} rows{'' if verdict == 'worse' else f', {needed}'})"

@@ -75,7 +75,7 @@ class LinearForm:
                 student.fit(features, answers["value"])
             else:
                 _fit_softly(student, features, answers, teacher.classes_)
-        save_sklearn(with_final_estimator(model, student), spec, source, context.folder)
+        save_sklearn(with_final_estimator(model, student), spec, context.folder)
         return "sklearn"
 
 

@@ -31,9 +31,10 @@ def propose_recipes(facts: ModelFacts, source: str) -> tuple[Recipe, ...]:
     base = Recipe(source=source)
     first = [base.then(step) for step in _in_turns(facts, base)]
     ordered: list[Recipe] = []
-    if facts.format == "sklearn":  # a smaller model and its ONNX form side by side, the ONNX form first
-        for recipe in first:
-            ordered += [*(recipe.then(step) for step in _next_steps(facts, recipe)), recipe]
+    if facts.format == "sklearn":  # ONNX forms first: nearly always the faster ones
+        forms = [[recipe.then(step) for step in _next_steps(facts, recipe)] for recipe in first]
+        converted = [form[0] if form else recipe for recipe, form in zip(first, forms, strict=True)]
+        ordered = [*converted, *(recipe for recipe, form in zip(first, forms, strict=True) if form)]
     else:
         ordered = first + [recipe.then(step) for recipe in first for step in _next_steps(facts, recipe)]
     unique = {recipe.content_digest: recipe for recipe in ordered}

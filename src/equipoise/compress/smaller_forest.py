@@ -42,12 +42,15 @@ class SmallerForest:
     fidelity: ClassVar[Fidelity] = "lossy"
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
-        """Usual sizes below the present one, the largest first; then trees cut at a depth."""
+        """Usual sizes below the present one, from the middle outwards; then trees cut at a depth."""
         done = {"smaller_forest", "linear_form"} & {step.technique for step in recipe.steps}
         if model.format != "sklearn" or model.estimators is None or done:
             return []
         sizes = [size for size in reversed(SIZES) if size < model.estimators]
-        steps: list[dict[str, Any]] = [{"estimators": size} for size in sizes]
+        # From the middle outwards: a budget that ends early has then seen a bold and a careful one.
+        middle = len(sizes) // 2
+        order = sorted(sizes, key=lambda size: abs(sizes.index(size) - middle))
+        steps: list[dict[str, Any]] = [{"estimators": size} for size in order]
         if not any("HistGradientBoosting" in name for name in model.operators):  # their trees are shallow already
             steps.append({"max_depth": DEPTH})
             steps += [{"estimators": size, "max_depth": DEPTH} for size in sizes[-2:-1]]
@@ -75,7 +78,7 @@ class SmallerForest:
                 cut = _cut(smaller, int(str(max_depth)))
         if max_depth is not None and cut == 0:
             raise TechniqueError(f"no tree is deeper than {max_depth}")
-        save_sklearn(with_final_estimator(model, smaller), spec, source, context.folder)
+        save_sklearn(with_final_estimator(model, smaller), spec, context.folder)
         return "sklearn"
 
 

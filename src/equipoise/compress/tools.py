@@ -140,16 +140,14 @@ def quiet_nncf() -> Any:
     return nncf
 
 
-def save_sklearn(estimator: Any, spec: ModelSpec, source: Path, folder: Path) -> None:
-    """Save a fitted estimator that came from the one in `source`, with that one's list of trusted types."""
+def save_sklearn(estimator: Any, spec: ModelSpec, folder: Path) -> None:
+    """Save a fitted estimator."""
     import skops.io
 
     with tool("skops"):
         content = skops.io.dumps(estimator)
     (folder / SKOPS_FILE).write_bytes(_canonical(content))
     (folder / SPEC_FILE).write_text(spec.model_dump_json())
-    if (source / "trusted.json").is_file():
-        (folder / "trusted.json").write_bytes((source / "trusted.json").read_bytes())
 
 
 def _canonical(content: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from equipoise.compose.actions import Answer, Choice, Entrant
+from equipoise.compose.actions import Choice
 from equipoise.compose.certify import Evidence, Judgement, certificate, provable
 from equipoise.core.brief import Brief
 from equipoise.core.candidate import Candidate
@@ -100,22 +100,16 @@ def golden_answers(plan: Plan, artifacts: Mapping[str, Path], inputs: Mapping[st
 def _evidence(choice: Choice, prepared: Prepared, workbench: Workbench) -> Evidence | None:
     if prepared.judge is None:
         return None
-    tuned = choice.entrants[choice.baseline_tuned.name]
-    baseline = workbench.outputs(_certify_action(choice, tuned))
+    baseline = workbench.outputs(choice.certify_actions[choice.baseline_tuned.name])
     return prepared.judge.evidence(baseline, "certify", choice.rows_certify)
-
-
-def _certify_action(choice: Choice, entrant: Entrant) -> Answer:
-    return Answer(config=entrant.config, settings=entrant.settings, split="certify", rows=choice.rows_certify)
 
 
 def _judged(name: str, choice: Choice, prepared: Prepared, workbench: Workbench) -> tuple[Predictions, Judgement]:
     judge = prepared.judge
     if judge is None:
         raise RuntimeError("nothing is judged with the metric `none`")
-    outputs = workbench.outputs(_certify_action(choice, choice.entrants[name]))
-    tuned = choice.entrants[choice.baseline_tuned.name]
-    baseline = workbench.outputs(_certify_action(choice, tuned))
+    outputs = workbench.outputs(choice.certify_actions[name])
+    baseline = workbench.outputs(choice.certify_actions[choice.baseline_tuned.name])
     judgement, _ = judge(outputs, baseline, "certify", choice.rows_certify)
     return judge.predictions(outputs, "certify"), judgement
 
@@ -263,6 +257,7 @@ def _write_bundle(
         name=chosen.name,
         output=prepared.meaning.output,
         output_kind=prepared.meaning.kind,
+        multilabel=prepared.meaning.multilabel,
         stages=(
             PlanStage(
                 artifact=variant.artifact,
@@ -308,6 +303,7 @@ def _write_bundle(
 def _details(
     brief: Brief, choice: Choice, prepared: Prepared, workbench: Workbench, evidence: Evidence | None
 ) -> ReportDetails:
+    traffic = prepared.material.traffic
     points = [
         ScreenedPoint(
             name=screened.name,
@@ -317,25 +313,29 @@ def _details(
             drop_high=screened.drop_high,
         )
         for screened in choice.screened
-        if screened.name not in choice.measured
+        if screened.name not in choice.measured and traffic is None
     ]
-    drops = {screened.config_name: screened.drop_high for screened in choice.screened}
+    # One picture, one split: qualities here are all of the search rows.
+    screened_as = {screened.config_name: screened for screened in choice.screened}
     for name, candidate in choice.measured.items():
-        usd = candidate.usd_per_million_provisioned
+        usd = candidate.usd_per_million_packed
+        if traffic is not None and candidate.usd_per_million_provisioned is None:
+            continue  # no number of machines answers the traffic within the limit: it has no cost on this scale
+        if candidate.usd_per_million_provisioned is not None:
+            usd = candidate.usd_per_million_provisioned
         p99 = candidate.latency_s.p99
         tested = name in choice.order
         points.append(
             ScreenedPoint(
                 name=name,
                 settings=f"{candidate.threads} threads x {candidate.replicas}, batch {candidate.batch}",
-                usd_per_million=candidate.usd_per_million_packed if usd is None else usd,
-                quality=candidate.quality,
+                usd_per_million=usd,
+                quality=screened_as[choice.entrants[name].config.name].quality,
                 p99_s=None if p99 is None else p99.value,
-                drop_high=drops.get(choice.entrants[name].config.name),
+                drop_high=screened_as[choice.entrants[name].config.name].drop_high,
                 certified=name in choice.certified if tested else None,
             )
         )
-    traffic = prepared.material.traffic
     return ReportDetails(
         model=Path(brief.model.path).name,
         data=Path(brief.data.path).name,

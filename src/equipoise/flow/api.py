@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,14 @@ def verify(bundle: PathLike) -> Verification:
     return verify_bundle(Path(bundle))
 
 
-def predict(bundle: PathLike, *, data: PathLike, out: PathLike) -> int:
+def predict(bundle: PathLike, *, data: PathLike, out: PathLike, columns: Sequence[str] | None = None) -> int:
     """Answer a file with a bundle, chunk by chunk.
 
     Args:
         bundle: Folder of the bundle.
         data: A `.npz`, `.csv` or `.parquet` file with the model's inputs.
         out: File for the answers, of any of these kinds.
+        columns: Column names of a CSV file that has no header.
 
     Returns:
         Rows that were answered.
@@ -70,7 +72,7 @@ def predict(bundle: PathLike, *, data: PathLike, out: PathLike) -> int:
     from equipoise.execute.predict_file import predict_file
     from equipoise.store.bundle import read_bundle
 
-    return predict_file(read_bundle(Path(bundle)), Path(data), Path(out)).rows
+    return predict_file(read_bundle(Path(bundle)), Path(data), Path(out), header=columns).rows
 
 
 def _path(path: PathLike | None) -> Path | None:

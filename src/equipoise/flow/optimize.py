@@ -62,6 +62,12 @@ def optimize_from(
             raise BriefError(f"--resume {resume}", "it holds no study", "give the folder that --out named")
         if source is None:
             brief = Brief.model_validate_json(saved.read_text(encoding="utf-8"))
+            if brief.model.trust and not options.get("trust"):
+                raise BriefError(
+                    f"--resume {resume}",
+                    f"its study opens pickles ({brief.model.path} or an alternative), which can run any code",
+                    "give --trust again if you made them yourself",
+                )
             return optimize_brief(brief, resume, resume=True, watcher=watcher), resume
     if source is None:
         raise BriefError("SOURCE", "found nothing", "needed a model, a brief (.toml), or --resume DIR")
@@ -156,7 +162,7 @@ class _Driver:
 
     def run(self) -> Choice:
         """Carry out what the search asks for until it ends."""
-        search = solve(self._facts())
+        search = solve(search_facts(self.prepared))
         elapsed_s = 0.0
         try:
             action = next(search)
@@ -205,31 +211,32 @@ class _Driver:
         (self.folder / STUDY / BEST).write_text(best.model_dump_json(indent=2), encoding="utf-8")
         self.tell(f"{best.name} is the best so far")
 
-    def _facts(self) -> SearchFacts:
-        prepared, material = self.prepared, self.prepared.material
-        brief = prepared.brief
-        judge = prepared.judge
-        return SearchFacts(
-            budget_s=self.budget_s,
-            finish_s=min(BREADTH_S, FINISH_SHARE * self.budget_s),
-            n_search=material.splits["search"].n,
-            n_certify=material.splits["certify"].n,
-            cores=material.cores,
-            confidence=brief.quality.confidence,
-            p99_limit_s=brief.limits.p99_s,
-            memory_limit_bytes=brief.limits.memory_bytes,
-            rate_rps=None if material.traffic is None else material.traffic.rate_rps,
-            usd_per_hour=prepared.price.usd_per_hour,
-            judged=judge is not None,
-            counts_correct=judge is not None and judge.metric.name == "accuracy",
-            baseline=material.baseline,
-            originals=prepared.originals,
-            recipes=prepared.recipes,
-            configs_of=prepared.configs_of,
-            reverting=frozenset(
-                name for name, technique in techniques().items() if getattr(technique, "reverts_layers", False)
-            ),
-        )
+
+def search_facts(prepared: Prepared) -> SearchFacts:
+    """What the search starts from."""
+    material, judge = prepared.material, prepared.judge
+    brief = prepared.brief
+    return SearchFacts(
+        budget_s=brief.limits.budget_s,
+        finish_s=min(BREADTH_S, FINISH_SHARE * brief.limits.budget_s),
+        n_search=material.splits["search"].n,
+        n_certify=material.splits["certify"].n,
+        cores=material.cores,
+        confidence=brief.quality.confidence,
+        p99_limit_s=brief.limits.p99_s,
+        memory_limit_bytes=brief.limits.memory_bytes,
+        rate_rps=None if material.traffic is None else material.traffic.rate_rps,
+        usd_per_hour=prepared.price.usd_per_hour,
+        judged=judge is not None,
+        counts_correct=judge is not None and judge.metric.name == "accuracy",
+        baseline=material.baseline,
+        originals=prepared.originals,
+        recipes=prepared.recipes,
+        configs_of=prepared.configs_of,
+        reverting=frozenset(
+            name for name, technique in techniques().items() if getattr(technique, "reverts_layers", False)
+        ),
+    )
 
 
 def _files_digest(*paths: str | None) -> str:

@@ -64,7 +64,8 @@ class Prepared:
         total_rows: Rows of the data file.
         price: Of this machine.
         environment: This machine.
-        columns: Columns of a table that make up the model's single array, in order; empty where inputs are columns.
+        columns: Columns of the data file that the model's single input is made from, in order; empty where inputs are
+            found by name.
         warnings: What the person should know.
     """
 
@@ -168,7 +169,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         total_rows=int(np.count_nonzero(data.rows.population == MAIN)),
         price=price,
         environment=machine,
-        columns=_array_columns(model, table, data, brief),
+        columns=data.columns,
         warnings=(*model.warnings, *data.warnings, *([note] if note else [])),
     )
 
@@ -224,16 +225,6 @@ def _import(
     value = {"model": _imported.dump_python(model, mode="json"), "variant": variant.model_dump(mode="json")}
     study.record(key, value, elapsed_s=0.0)
     return model, variant
-
-
-def _array_columns(model: ImportedModel, table: Table, data: StudyData, brief: Brief) -> tuple[str, ...]:
-    inputs = model.spec.inputs
-    if len(inputs) != 1 or inputs[0].name in table.columns or any(a.ndim > 1 for a in table.columns.values()):
-        return ()
-    features = tuple(name for name in table.columns if name != data.target)
-    besides = {*brief.data.slices, brief.data.group}
-    width = inputs[0].shape[1] if len(inputs[0].shape) == 2 else 1
-    return features if len(features) == width else tuple(name for name in features if name not in besides)
 
 
 def _source_name(path: Path, taken: dict[str, Any]) -> str:

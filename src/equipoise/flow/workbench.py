@@ -37,7 +37,7 @@ from equipoise.core.estimate import Estimate
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
-from equipoise.errors import EquipoiseError, SandboxError
+from equipoise.errors import EquipoiseError, InputError, SandboxError
 from equipoise.flow.race import race
 from equipoise.flow.traffic import Traffic, put_under_traffic
 from equipoise.host.sandbox import Sandbox
@@ -145,6 +145,8 @@ class Workbench:
         except SandboxError as error:
             self.close()
             return Failure(name=name, recipe=recipe, stage=stage, reason=error.message, log=error.log)
+        except InputError as error:  # of an artifact in the study's own folder, which says nothing to the person
+            return Failure(name=name, recipe=recipe, stage=stage, reason=error.found)
         except EquipoiseError as error:
             return Failure(name=name, recipe=recipe, stage=stage, reason=str(error))
 

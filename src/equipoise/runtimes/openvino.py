@@ -163,4 +163,6 @@ def _copied(tensor: Any) -> Array:
 
 def _first_lines(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
-    return " ".join(lines[:3])[:300]
+    # Where it could not convert a model, OpenVINO says why in the summary at the end.
+    summary = lines[lines.index("Summary:") + 1 :] if "Summary:" in lines else lines
+    return " ".join(line.removeprefix("-- ") for line in summary[:3])[:300]
