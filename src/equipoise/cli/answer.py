@@ -39,7 +39,10 @@ def show_answer(result: Result, folder: Path) -> None:
     elif certificate is None and result.decision != "infeasible":
         console.print("Nothing is certified: the metric is `none`, so only speed and cost were compared.")
     if certificate is not None and provable is not None and provable.drop is not None and result.decision == "keep":
-        console.print(_provable_line(result))
+        console.print(escape(_provable_line(result)))
+        for failure in result.rejected:
+            if failure.stage == "certify":
+                console.print(f"[yellow]not proved:[/yellow] {escape(failure.name)}: {escape(failure.reason)}")
     for warning in result.warnings:
         console.print(f"[yellow]note:[/yellow] {escape(warning)}")
     console.print(f"\n{escape(str(folder / 'report.html'))}  the pictures, the proof, why the others were rejected")

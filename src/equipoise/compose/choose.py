@@ -163,7 +163,7 @@ def _misses(state: SearchState, candidate: Candidate) -> str | None:
         if p99 is None or p99.high is None:
             return f"no p99 could be established within the budget (limit {limit * 1e3:g} ms)"
         if p99.high > limit:
-            return f"p99 {p99.value * 1e3:.1f} ms, at most {p99.high * 1e3:.1f} ms; the limit is {limit * 1e3:g} ms"
+            return f"p99 {p99.value * 1e3:.3g} ms, at most {p99.high * 1e3:.3g} ms; the limit is {limit * 1e3:g} ms"
     memory = state.facts.memory_limit_bytes
     if memory is not None and candidate.peak_memory_bytes.value > memory:
         return f"memory {candidate.peak_memory_bytes.value / 2**20:,.0f} MiB; the limit is {memory / 2**20:,.0f} MiB"
@@ -177,7 +177,7 @@ def _nearest_miss(state: SearchState) -> NearestMiss | None:
     for name, candidate in list(state.measured.items())[1:]:
         p99, judgement = candidate.latency_s.p99, state.certified.get(name)
         if limit_s is not None and p99 is not None and p99.high is not None and p99.high > limit_s:
-            found, needed = f"{p99.value * 1e3:.1f} ms", f"{limit_s * 1e3:g} ms"
+            found, needed = f"{p99.value * 1e3:.3g} ms", f"{limit_s * 1e3:g} ms"
             miss = NearestMiss(name=name, limit="p99", found=found, needed=needed)
             misses.append((p99.high / limit_s - 1, miss))
         elif memory is not None and candidate.peak_memory_bytes.value > memory:
@@ -201,7 +201,7 @@ def _screening(state: SearchState, screened: Screened) -> Screening:
     return Screening(
         name=entrant.name,
         config_name=screened.config.name,
-        settings=f"{settings.threads} threads x {settings.replicas}, batch {settings.batch}",
+        settings=settings.lanes,
         usd_per_million=usd_per_million_packed(state.facts.usd_per_hour, state.rows_per_s(screened)),
         quality=screened.quality,
         drop_high=None if difference is None else difference.high,

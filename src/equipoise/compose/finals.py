@@ -75,6 +75,11 @@ def load(state: SearchState) -> Generator[Action, Reply, None]:
     if state.facts.rate_rps is None or state.raced is None:
         return
     for position, name in enumerate(list(state.measured)):
+        if position > 2 and state.phase_is_over(RACE_UNTIL):  # both originals and the best finalist always are
+            reason = "not put under the traffic: the budget ended first; a larger --budget would"
+            state.give_up(state.entrants[name].config, "load", reason)
+            del state.measured[name]
+            continue
         left = len(state.measured) - position
         seconds = max(2.0, (state.remaining_s - (1 - RACE_UNTIL) * state.facts.budget_s) / left)
         entrant = state.entrants[name]

@@ -228,12 +228,8 @@ class SearchState:
         """A config in the setting that it would be served in."""
         lanes, point = screened.fastest(self.longest_batch_s(screened))
         config = screened.config
-        threads, replicas = lanes
-        return Entrant(
-            name=f"{config.name}, {threads} threads x {replicas}, batch {point.batch}",
-            config=config,
-            settings=_settings(config, lanes, point),
-        )
+        settings = _settings(config, lanes, point)
+        return Entrant(name=f"{config.name}, {settings.lanes}", config=config, settings=settings)
 
     def fastest_settings(self, screened: Screened) -> Settings:
         """The setting in which a config answers most rows a second, whatever the limits: for reading a whole split."""

@@ -13,7 +13,8 @@ def quality_reason(judgement: Judgement, on: str = "search") -> str:
     difference = judgement.main.difference
     if difference is None or difference.high is None:
         return f"quality: {judgement.main.method}"
-    text = f"quality: loses {difference.value:.4g} on the {on} rows (at most {difference.high:.4g})"
+    change = "gains" if difference.value < 0 else "loses"
+    text = f"quality: {change} {abs(difference.value):.4g} on the {on} rows (loses at most {difference.high:.4g})"
     if judgement.blocked_by:
         text += f"; blocked by {', '.join(_claim(name, judgement) for name in judgement.blocked_by)}"
     return text

@@ -31,6 +31,17 @@ class Settings(Noun):
     batch: int
     default: bool = False
 
+    @property
+    def lanes(self) -> str:
+        """Threads, replicas and batch in a few words.
+
+        Example:
+            >>> Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=2, batch=8).lanes
+            '1 thread x 2 replicas, batch 8'
+        """
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        return f"{threads}{f' x {self.replicas} replicas' if self.replicas > 1 else ''}, batch {self.batch}"
+
 
 class LatencyQuantiles(Noun):
     """Quantiles of seconds; null where there were too few samples to bound them."""

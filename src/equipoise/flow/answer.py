@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from equipoise.compose.actions import Choice
-from equipoise.compose.certify import Evidence, Judgement, certificate, provable
+from equipoise.compose.certify import Evidence, Judgement, certificate, judge, provable
 from equipoise.core.brief import Brief
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate, Provable, SliceVerdict
@@ -105,13 +105,13 @@ def _evidence(choice: Choice, prepared: Prepared, workbench: Workbench) -> Evide
 
 
 def _judged(name: str, choice: Choice, prepared: Prepared, workbench: Workbench) -> tuple[Predictions, Judgement]:
-    judge = prepared.judge
-    if judge is None:
+    judged_by = prepared.judge
+    if judged_by is None:
         raise RuntimeError("nothing is judged with the metric `none`")
     outputs = workbench.outputs(choice.certify_actions[name])
     baseline = workbench.outputs(choice.certify_actions[choice.baseline_tuned.name])
-    judgement, _ = judge(outputs, baseline, "certify", choice.rows_certify)
-    return judge.predictions(outputs, "certify"), judgement
+    judgement, _ = judged_by(outputs, baseline, "certify", choice.rows_certify)
+    return judged_by.predictions(outputs, "certify"), judgement
 
 
 def _certificate(
@@ -132,7 +132,7 @@ def _certificate(
             method=BY_IDENTITY,
             candidates_tried=choice.tried,
             candidates_certified=len(choice.order),
-            slices=_slices_by_identity(evidence),
+            slices=_slices_by_identity(evidence, prepared.brief.seed),
             reused=reused,
             passed=True,
         )
@@ -152,21 +152,10 @@ def _zero(n: int) -> Estimate:
     return Estimate(value=0.0, low=0.0, high=0.0, n=n, method=BY_IDENTITY)
 
 
-def _slices_by_identity(evidence: Evidence) -> tuple[SliceVerdict, ...]:
-    return tuple(
-        SliceVerdict(
-            name=claim.name,
-            kind=claim.kind,
-            margin=claim.margin,
-            n=len(claim.rows),
-            needed=None,
-            difference=_zero(len(claim.rows)),
-            verdict="within",
-            blocks=False,
-        )
-        for claim in evidence.claims
-        if claim.kind != "metric"
-    )
+def _slices_by_identity(evidence: Evidence, seed: int) -> tuple[SliceVerdict, ...]:
+    """What these rows could say at best: a slice too small to prove even equal answers is named; it blocks nothing."""
+    verdicts = judge(evidence.baseline, evidence, seed).verdicts
+    return tuple(verdict.model_copy(update={"blocks": False}) for verdict in verdicts)
 
 
 def _provable(choice: Choice, prepared: Prepared, workbench: Workbench, evidence: Evidence) -> Provable:
@@ -328,7 +317,7 @@ def _details(
         points.append(
             ScreenedPoint(
                 name=name,
-                settings=f"{candidate.threads} threads x {candidate.replicas}, batch {candidate.batch}",
+                settings=choice.entrants[name].settings.lanes,
                 usd_per_million=usd,
                 quality=screened_as[choice.entrants[name].config.name].quality,
                 p99_s=None if p99 is None else p99.value,

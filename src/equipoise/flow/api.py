@@ -54,14 +54,14 @@ def verify(bundle: PathLike) -> Verification:
     return verify_bundle(Path(bundle))
 
 
-def predict(bundle: PathLike, *, data: PathLike, out: PathLike, columns: Sequence[str] | None = None) -> int:
+def predict(bundle: PathLike, *, data: PathLike, out: PathLike, columns: str | Sequence[str] | None = None) -> int:
     """Answer a file with a bundle, chunk by chunk.
 
     Args:
         bundle: Folder of the bundle.
         data: A `.npz`, `.csv` or `.parquet` file with the model's inputs.
         out: File for the answers, of any of these kinds.
-        columns: Column names of a CSV file that has no header.
+        columns: Column names of a CSV file that has no header: a list, or `"age,sex,label"`.
 
     Returns:
         Rows that were answered.
@@ -70,9 +70,11 @@ def predict(bundle: PathLike, *, data: PathLike, out: PathLike, columns: Sequenc
         InputError: Bundle or data cannot be used.
     """
     from equipoise.execute.predict_file import predict_file
+    from equipoise.ingest.spellings import names
     from equipoise.store.bundle import read_bundle
 
-    return predict_file(read_bundle(Path(bundle)), Path(data), Path(out), header=columns).rows
+    header = None if columns is None else names(columns, "columns")
+    return predict_file(read_bundle(Path(bundle)), Path(data), Path(out), header=header).rows
 
 
 def _path(path: PathLike | None) -> Path | None:

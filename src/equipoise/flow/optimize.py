@@ -6,8 +6,11 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from equipoise.compose.actions import Action, Answer, Answered, Best, Build, Choice, Outcome, Reply, Speed
 from equipoise.compose.solve import solve
@@ -33,6 +36,18 @@ BREADTH_S = 10.0
 FINISH_SHARE = 0.05
 
 
+class Interrupted(KeyboardInterrupt):
+    """The person stopped a study.
+
+    Args:
+        folder: Where it can be gone on with; null where it had not begun.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        super().__init__()
+        self.folder = folder
+
+
 def optimize_from(
     source: Path | None,
     options: Mapping[str, Any],
@@ -55,28 +70,26 @@ def optimize_from(
 
     Raises:
         InputError: Something the person gave cannot be used; nothing is left behind.
+        Interrupted: The person stopped it.
     """
-    if resume is not None:
-        saved = resume / STUDY / BRIEF
-        if not saved.is_file():
-            raise BriefError(f"--resume {resume}", "it holds no study", "give the folder that --out named")
-        if source is None:
-            brief = Brief.model_validate_json(saved.read_text(encoding="utf-8"))
-            if brief.model.trust and not options.get("trust"):
-                raise BriefError(
-                    f"--resume {resume}",
-                    f"its study opens pickles ({brief.model.path} or an alternative), which can run any code",
-                    "give --trust again if you made them yourself",
-                )
-            return optimize_brief(brief, resume, resume=True, watcher=watcher), resume
+    if resume is not None and out is not None:
+        raise BriefError("--out and --resume", "found both", "needed one: a study goes on in its own folder")
     if source is None:
-        raise BriefError("SOURCE", "found nothing", "needed a model, a brief (.toml), or --resume DIR")
-    if source.suffix.lower() == ".toml":
-        brief = brief_from_toml(source, options)
+        if resume is None:
+            raise BriefError("SOURCE", "found nothing", "needed a model, a brief (.toml), or --resume DIR")
+        brief, folder = _saved_brief(resume, options), resume
     else:
-        brief = brief_from_options(model=str(source), **options)
-    folder = resume or out or new_folder(source)
-    return optimize_brief(brief, folder, resume=resume is not None, watcher=watcher), folder
+        if source.suffix.lower() == ".toml":
+            brief = brief_from_toml(source, options)
+        else:
+            brief = brief_from_options(model=str(source), **options)
+        folder = resume or out or new_folder(source)
+    if resume is not None:
+        _require_study(resume)
+    try:
+        return optimize_brief(brief, folder, resume=resume is not None, watcher=watcher), folder
+    except KeyboardInterrupt as stop:
+        raise Interrupted(folder if (folder / STUDY / BRIEF).is_file() else None) from stop
 
 
 def optimize_brief(brief: Brief, folder: Path, *, resume: bool = False, watcher: Watcher = nobody_watches) -> Result:
@@ -100,6 +113,7 @@ def optimize_brief(brief: Brief, folder: Path, *, resume: bool = False, watcher:
         )
     watcher(Progress("reading the model and the data", 0.0, brief.limits.budget_s))
     identity = {
+        "version": version("equipoise"),
         "brief": brief.content_digest,
         "environment": environment().content_digest,
         "model": _files_digest(brief.model.path, *brief.model.alternatives),
@@ -109,13 +123,16 @@ def optimize_brief(brief: Brief, folder: Path, *, resume: bool = False, watcher:
     }
     try:
         (folder / STUDY).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BriefError(f"--out {folder}", f"cannot be made: {error.strerror}", "give another folder") from None
+    try:
         study = StudyFolder(folder / STUDY, identity)
+        (folder / STUDY / BRIEF).write_text(brief.model_dump_json(indent=2), encoding="utf-8")
         prepared = prepare(brief, study)
     except InputError:
         if not resume:
             _leave_nothing(folder, existed)
         raise
-    (folder / STUDY / BRIEF).write_text(brief.model_dump_json(indent=2), encoding="utf-8")
     driver = _Driver(brief, study, prepared, watcher, folder, begin)
     choice = driver.run()
     driver.tell("writing the answer")
@@ -239,12 +256,52 @@ def search_facts(prepared: Prepared) -> SearchFacts:
     )
 
 
+def _require_study(folder: Path) -> Path:
+    saved = folder / STUDY / BRIEF
+    if not saved.is_file():
+        raise BriefError(f"--resume {folder}", "it holds no study", "give the folder that --out named")
+    return saved
+
+
+def _saved_brief(folder: Path, options: Mapping[str, Any]) -> Brief:
+    """The brief of the study that a folder holds; of options, only `trust` may come with it."""
+    saved = _require_study(folder)
+    given = sorted(name for name, value in options.items() if value not in (None, (), [], False) and name != "trust")
+    if given:
+        raise BriefError(
+            f"--resume {folder}",
+            f"found {', '.join(given)} beside it",
+            "a study goes on with the brief it began with; to change it, begin another with --out",
+        )
+    try:
+        brief = Brief.model_validate_json(saved.read_bytes())
+    except ValidationError as error:
+        raise BriefError(
+            str(saved), f"not a brief of this version ({error.error_count()} errors)", "begin anew in another folder"
+        ) from None
+    if brief.model.trust and not options.get("trust"):
+        raise BriefError(
+            f"--resume {folder}",
+            f"its study opens pickles ({brief.model.path} or an alternative), which can run any code",
+            "give --trust again if you made them yourself",
+        )
+    return brief
+
+
 def _files_digest(*paths: str | None) -> str:
     digests = []
     for path in paths:
-        if path is not None:
+        if path is None:
+            continue
+        try:
             with Path(path).open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise BriefError(
+                path,
+                f"cannot be read: {error.strerror}",
+                "needed the file that the study began with; paths count from the folder in which it began",
+            ) from None
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 

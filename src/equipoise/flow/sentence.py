@@ -38,8 +38,9 @@ def sentence(result: Result, brief: Brief) -> str:
         before, after = (
             quality(certificate.metric, value.value) for value in (certificate.baseline, certificate.chosen)
         )
+        metric = certificate.metric if ":" in certificate.metric else certificate.metric.replace("_", " ")
         parts.append(
-            f"{certificate.metric.replace('_', ' ')} {before} -> {after}, certified to lose at most "
+            f"{metric} {before} -> {after}, certified to lose at most "
             f"{allowed(certificate.metric, certificate.margin)} with {certificate.confidence:.0%} confidence"
         )
     else:
