@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set EQUIPOISE_DATA to the folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_register(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Studies of tests are noted in a register of their own, never in the person's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EQUIPOISE_STORE", f"sqlite:///{tmp_path_factory.mktemp('register') / 'store.db'}")
+        yield

@@ -149,7 +149,7 @@ def estimate(value: float) -> Estimate:
 def facts(*recipes: Recipe, **changes: object) -> SearchFacts:
     base = SearchFacts(
         budget_s=300, finish_s=5, n_search=ROWS, n_certify=ROWS, cores=2, confidence=0.95, p99_limit_s=None,
-        memory_limit_bytes=None, rate_rps=None, usd_per_hour=0.1, judged=True, counts_correct=True,
+        memory_limit_bytes=None, rate_rps=None, mean_rate_rps=None, usd_per_hour=0.1, judged=True, counts_correct=True,
         baseline=config(Recipe()), originals=(), recipes=recipes,
         configs_of=lambda made: (Config(variant=made, runtime="onnxruntime", precision="f32"),),
     )  # fmt: skip
@@ -232,6 +232,14 @@ def test_with_traffic_whole_machines_decide_and_ties_break_on_the_packed_cost() 
     assert choice.chosen is not None
     assert choice.chosen.usd_per_million_provisioned == pytest.approx(0.1 / (80 * 3600) * 1e6)
     assert choice.baseline_tuned.usd_per_million_provisioned == pytest.approx(2 * 0.1 / (80 * 3600) * 1e6)
+
+
+def test_machines_for_the_peak_are_paid_by_the_mean_traffic() -> None:
+    world = World({"original": 100, "a": 150}, sustained={"original": 40, "a": 90})
+    choice = world.run(facts(A, rate_rps=80, mean_rate_rps=20))
+    assert choice.chosen is not None
+    assert choice.chosen.usd_per_million_provisioned == pytest.approx(0.1 / (20 * 3600) * 1e6)
+    assert choice.baseline_tuned.usd_per_million_provisioned == pytest.approx(2 * 0.1 / (20 * 3600) * 1e6)
 
 
 def test_layers_are_reverted_while_quality_is_short() -> None:

@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 
 from equipoise.core.plan import Forecast, Plan
 from equipoise.execute.answers import answers
+from equipoise.preprocess.answers import OutputMeaning, decode
 
 Array = NDArray[Any]
 
 
-def plan(kind: str) -> Plan:
+def plan(kind: str, multilabel: bool = False) -> Plan:
     forecast = Forecast(
         quality=None, p99_s=None, throughput_rps=1, usd_per_million_packed=1, usd_per_million_provisioned=None
     )
-    return Plan(name="n", output="out", output_kind=kind, stages=(), forecast=forecast)
+    return Plan(name="n", output="out", output_kind=kind, multilabel=multilabel, stages=(), forecast=forecast)
 
 
 def test_logits_become_softmax_and_names() -> None:
@@ -46,8 +47,28 @@ def test_labels_are_names_or_indices() -> None:
 
 
 def test_several_labels_a_row_are_joined() -> None:
-    output = {"out": np.array([[1, 0, 1], [0, 0, 0]])}
-    assert answers(output, plan("labels"), ("a", "b", "c"))["label"].tolist() == ["a;c", ""]
+    for kind, marks in (
+        ("labels", [[1, 0, 1], [0, 0, 0]]),
+        ("labels", [[True, False, True], [False, False, False]]),
+        ("probabilities", [[0.5, 0.49, 0.9], [0.1, 0.2, 0.3]]),
+        ("logits", [[0.0, -1e-20, 0.4], [-1.0, -0.4, -9.0]]),
+    ):
+        found = answers({"out": np.array(marks)}, plan(kind, multilabel=True), ("a", "b", "c"))
+        assert {name: column.tolist() for name, column in found.items()} == {"label": ["a;c", ""]}
+    assert answers({"out": np.array([[1], [0]])}, plan("labels", multilabel=True), None)["label"].tolist() == ["0", ""]
+
+
+@pytest.mark.parametrize("kind", ["labels", "probabilities", "logits"])
+def test_a_study_judges_the_labels_that_a_prediction_names(kind: str) -> None:
+    scores = {
+        "labels": np.array([[1, 0], [0, 1]]),
+        "probabilities": np.array([[0.5, 0.4999999], [0.2, 1.0]]),
+        "logits": np.array([[0.0, -1e-20], [-3.0, 2.0]]),
+    }[kind]
+    judged = decode({"out": scores}, OutputMeaning("out", kind, ("a", "b"), multilabel=True)).labels  # type: ignore[arg-type]
+    assert judged is not None
+    named = answers({"out": scores}, plan(kind, multilabel=True), ("a", "b"))["label"].tolist()
+    assert named == [";".join(np.array(["a", "b"])[row == 1]) for row in judged] == ["a", "b"]
 
 
 def test_values() -> None:

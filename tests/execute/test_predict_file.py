@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+import equipoise
 from equipoise.cli.predict import predict
 from equipoise.errors import DataError
 from equipoise.execute.predict_file import predict_file
@@ -98,10 +99,11 @@ def test_lists_of_a_parquet_file_are_rows_of_an_array(array_bundle: Path, tmp_pa
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ("width,height\n1,2\n1,2,3\n", "not a readable CSV file"),
+        ("width,height\n1,2\n1,2,3\n", "rows of unequal length"),
         ("width,width\n1,2\n", "width more than once"),
         ("width,height\n", "no rows"),
-        ("", "no 'width', 'height'"),
+        ("", "0 bytes"),
+        ("width,depth\n1,2\n", "no column height; the model takes width, height; it has width, depth"),
     ],
 )
 def test_tables_that_are_none(array_bundle: Path, tmp_path: Path, content: str, found: str) -> None:
@@ -115,8 +117,22 @@ def test_a_file_without_header_is_given_one(sklearn_bundle: Path, tmp_path: Path
     table.to_csv(data, index=False, header=False)
     bundle = read_bundle(sklearn_bundle)
     assert predict_file(bundle, data, tmp_path / "out.csv", header=list(table.columns)).rows == len(table)
-    with pytest.raises(DataError, match=r"no 'age', 'income', 'town'"):
+    with pytest.raises(DataError, match=r"no column age, income, town; the model takes age, income, town"):
         predict_file(bundle, data, tmp_path / "out.csv")
+
+
+def test_both_interfaces_take_the_names_of_the_columns(
+    sklearn_bundle: Path, tmp_path: Path, table: pd.DataFrame
+) -> None:
+    data, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    table.to_csv(data, index=False, header=False)
+    names = ", ".join(table.columns)
+    for columns in (names, list(table.columns)):
+        assert equipoise.predict(sklearn_bundle, data=data, out=out, columns=columns) == len(table)
+    answered = out.read_text()
+    given = [str(sklearn_bundle), "--data", str(data), "--out", str(out), "--columns", names]
+    assert CliRunner().invoke(predict, given).exit_code == 0
+    assert out.read_text() == answered
 
 
 def spoiled(tmp_path: Path, table: pd.DataFrame, column: str, value: Any) -> Path:
@@ -129,10 +145,10 @@ def spoiled(tmp_path: Path, table: pd.DataFrame, column: str, value: Any) -> Pat
 @pytest.mark.parametrize(
     ("column", "value", "found"),
     [
-        ("age", "", "row 38 .*the model takes int64"),
-        ("age", 20.5, "row 38 holds 20.5"),
-        ("age", "old", "row 38 holds 'old'"),
-        ("income", "NA", "row 38 holds 'NA'"),
+        ("age", "", "has 1 missing values, first in row 38 ?; .*takes int64"),
+        ("age", 20.5, "holds 20.5 in row 38 "),
+        ("age", "old", "holds text, 'old' in row 38 "),
+        ("income", "NA", "holds text, 'NA' in row 38 "),
     ],
 )
 def test_a_value_that_the_model_does_not_take_is_named(
@@ -150,9 +166,13 @@ def test_a_value_that_the_model_does_not_take_is_named(
 @pytest.mark.parametrize(
     ("name", "arrays", "found"),
     [
-        ("shape", {"image": np.zeros((2, 3, 3), np.uint8)}, "rows of shape"),
-        ("range", {"image": np.full((2, 2, 2), 300)}, "the model takes uint8"),
-        ("name", {"picture": np.zeros((2, 3, 3), np.uint8)}, "no 'image'; it has 'picture'"),
+        (
+            "shape",
+            {"image": np.zeros((2, 3, 3), np.uint8)},
+            r"'image' has the shape \[3, 3\] a row; input 'image' takes \[2, 2\]",
+        ),
+        ("range", {"image": np.full((2, 2, 2), 300)}, "300 in row 1 .*takes uint8"),
+        ("name", {"a": np.zeros((2, 3)), "b": np.zeros((2, 4))}, "no array 'image' among a, b"),
         ("empty", {"image": np.zeros((0, 2, 2), np.uint8)}, "no rows"),
         ("objects", {"image": np.array([None])}, "Python objects"),
     ],

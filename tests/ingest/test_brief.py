@@ -21,7 +21,6 @@ alternatives = ["model.onnx"]
 output = "logits"
 output_kind = "logits"
 labels = ["a", "b", "c"]
-trust = true
 [data]
 path = "data.npz"
 target = "label"
@@ -88,13 +87,22 @@ def test_options_and_toml_say_the_same(files: Path) -> None:
             owned="2400,36,180,0.15",
         )
     )
-    assert brief_from_toml(files / "brief.toml") == options
+    assert brief_from_toml(files / "brief.toml", {"trust": True}) == options
     assert options.data.slices == {"sex": Margin(drop=0.02), "age:group": Margin(drop=0.02, relative=True)}
     assert options.quality.max_drop == Margin(drop=0.015, relative=True)
     assert options.limits.p99_s == pytest.approx(0.03)
     assert options.limits.memory_bytes == 512_500_000
     assert options.limits.budget_s == 300
     assert options.hardware.owned == OwnedMachine(capex_usd=2400, months=36, watts=180, usd_per_kwh=0.15)
+
+
+@pytest.mark.parametrize("spelling", ["true", "false", "'yes'"])
+def test_a_file_cannot_say_that_pickles_are_trusted(files: Path, spelling: str) -> None:
+    (files / "brief.toml").write_text(TOML.replace("[model]", f"[model]\ntrust = {spelling}"))
+    with pytest.raises(
+        BriefError, match=r"brief\.toml: model\.trust: found .*remove it, and give --trust on the command"
+    ):
+        brief_from_toml(files / "brief.toml", {"trust": True})
 
 
 def test_what_is_not_said_keeps_its_default(files: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from equipoise.ingest.brief_keys import KEYS
+from equipoise.ingest.brief_keys import FILE_KEYS
 from equipoise.ingest.schema import brief_schema, result_schema, write_schemas
 from equipoise.ingest.template import brief_template
 
@@ -40,7 +40,7 @@ def test_published_schemas_are_in_step(tmp_path: Path) -> None:
 def test_a_full_brief_is_valid() -> None:
     brief = _uncommented()
     assert {f"{section}.{key}" for section in brief if section != "seed" for key in brief[section]} == {
-        key.toml for key in KEYS if key.section
+        key.toml for key in FILE_KEYS if key.section
     }
     Draft202012Validator(brief_schema()).validate(brief)
 
@@ -49,6 +49,7 @@ def test_a_full_brief_is_valid() -> None:
     ("section", "key", "value"),
     [
         ("quality", "max_dorp", 0.1),
+        ("model", "trust", True),
         ("quality", "max_drop", -0.1),
         ("quality", "confidence", 1),
         ("quality", "metric", "acuracy"),

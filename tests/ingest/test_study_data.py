@@ -118,6 +118,32 @@ def test_the_other_files_are_checked_too(study: Any, tmp_path: Path) -> None:
         study(train="train.csv")
 
 
+def test_columns_of_a_single_input_are_found_by_name_in_further_files(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not read here")
+    heads = {"data": "b,a,label,site", "winter": "label,site,a,b", "calibration": "a,label,b", "train": "z,b,a"}
+    for name, head in heads.items():
+        cells = [str({"a": 1, "b": 2, "z": 9}.get(column, 0)) for column in head.split(",")]
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *[",".join(cells)] * 4]) + "\n")
+    brief = brief_from_options(
+        model=tmp_path / "model.onnx",
+        data=tmp_path / "data.csv",
+        group="site",
+        ood=[f"winter={tmp_path / 'winter.csv'}:0.1"],
+        calibration=tmp_path / "calibration.csv",
+        train=tmp_path / "train.csv",
+    )
+    spec = ModelSpec(inputs=(TensorSpec(name="x", dtype="float32", shape=(None, 2)),), outputs=())
+    found = load_study_data(brief, spec)
+    assert found.columns == ("b", "a")
+    assert found.calibration is not None
+    assert found.train is not None
+    for rows in (found.rows, found.calibration, found.train):
+        np.testing.assert_array_equal(rows.feeds["x"], [[2, 1]] * rows.n)
+    (tmp_path / "train.csv").write_text("b,c\n1,2\n")
+    with pytest.raises(DataError, match=r"train\.csv: no column a; the model takes b, a; it has b, c"):
+        load_study_data(brief, spec)
+
+
 def test_a_training_file_may_lack_targets(study: Any, tmp_path: Path) -> None:
     _csv(tmp_path / "train.csv", label=np.full(N, ""))
     assert study(train="train.csv").train.n == N

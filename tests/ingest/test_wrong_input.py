@@ -79,7 +79,12 @@ WRONG = [
     Wrong("no model", ("model.path", "found nothing"), toml="[data]\npath = 'data.npz'"),
     Wrong("no data", ("--data", "found nothing"), options={"data": None}),
     Wrong("broken TOML", ("brief.toml", "not valid TOML", "line 1"), toml="[model\n"),
-    Wrong("wrong type", ("model.trust", '"yes"', "true or false"), toml=HEAD.replace("[data]", "trust='yes'\n[data]")),
+    Wrong(
+        "wrong type",
+        ("data.real_golden_rows", '"yes"', "true or false"),
+        toml=HEAD.replace("[data]", "[data]\nreal_golden_rows='yes'"),
+    ),
+    Wrong("trust in a file", ("model.trust", "run code", "--trust"), toml=HEAD.replace("[data]", "trust=true\n[data]")),
     Wrong(
         "a drop of 100 points",
         ("--max-drop", "found 1", "1 means 100 points; did you mean 0.01?"),
@@ -163,7 +168,7 @@ WRONG = [
         "missing input",
         ("no array 'x' among a, b, label", "float32 [4] a row"),
         DataError,
-        edit=npz(a=X[:, None], b=X, label=LABEL),
+        edit=npz(a=X[:, None], b=X[:, :3], label=LABEL),
     ),
     Wrong("text for numbers", ("'x' holds text", "takes float32"), DataError, edit=npz(x=X.astype(str), label=LABEL)),
     Wrong(

@@ -126,7 +126,7 @@ def test_threads_reach_every_part_except_in_the_default_setting(
         assert [part.n_jobs for part in parts if isinstance(part, RandomForestClassifier)] == [expected]
 
 
-def test_a_file_with_other_types_is_refused_unless_they_are_listed(save_sklearn: Any, setting: Any) -> None:
+def test_a_file_with_other_types_is_refused_whatever_lies_beside_it(save_sklearn: Any, setting: Any) -> None:
     from argparse import Namespace  # stands for a type of the person's own
 
     from sklearn.linear_model import Ridge
@@ -139,10 +139,11 @@ def test_a_file_with_other_types_is_refused_unless_they_are_listed(save_sklearn:
         outputs=(TensorSpec(name="value", dtype="float64", shape=(None,)),),
     )
     folder = save_sklearn(fitted, spec)
-    with pytest.raises(ModelError, match=r"Namespace.*--trust"):
-        runtimes()["sklearn"].open(folder, setting("sklearn", precision="f64"))
-    (folder / "trusted.json").write_text('["argparse.Namespace"]')
-    runtimes()["sklearn"].open(folder, setting("sklearn", precision="f64"))
+    for name in ("spec.json", "trusted.json", "allowed.json"):
+        if name != "spec.json":
+            (folder / name).write_text('["argparse.Namespace"]')
+        with pytest.raises(ModelError, match=r"allow-list: argparse\.Namespace; .*replace those steps"):
+            runtimes()["sklearn"].open(folder, setting("sklearn", precision="f64"))
 
 
 def test_a_damaged_file_is_one_clear_error(save_sklearn: Any, setting: Any, tmp_path: Any) -> None:

@@ -172,15 +172,13 @@ def test_weights_beside_an_onnx_file_come_along(tmp_path: Path) -> None:
     assert read_bundle(bundle).labels == ("no", "yes")
 
 
-def test_types_that_a_bundle_trusts_by_itself_need_a_word_from_its_reader(tmp_path: Path) -> None:
+def test_an_artifact_brings_no_allow_list(tmp_path: Path) -> None:
     artifact = tmp_path / "made"
     artifact.mkdir()
     for name, text in (("model.skops", "s"), ("spec.json", "{}"), ("trusted.json", '["os.system"]')):
         (artifact / name).write_text(text)
-    bundle = written(tmp_path / "bundle", artifact, "sklearn")
-    with pytest.raises(BundleError, match="--trust"):
-        read_bundle(bundle)
-    assert read_bundle(bundle, trust=True).plan.name == "n"
+    with pytest.raises(BundleError, match=r"trusted\.json, which a bundle never holds"):
+        written(tmp_path / "bundle", artifact, "sklearn")
 
 
 def test_golden_answers_are_never_unpickled(bundle: Path) -> None:

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from equipoise.errors import EquipoiseError, InputError
 
@@ -38,9 +39,13 @@ def main() -> None:
         cli(standalone_mode=False)
     except InputError as error:
         _end(f"error: {error}", 2)
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        see = "" if context is None else f" (see {context.command_path} --help)"
+        _end(f"error: {error.format_message()}{see}", error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _end("interrupted", INTERRUPTED)
     except EquipoiseError as error:

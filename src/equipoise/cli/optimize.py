@@ -12,7 +12,7 @@ from equipoise.ingest.brief_keys import KEYS, BriefKey
 
 REPEATABLE = ("alternative", "slice", "ood")
 FLAGS = ("trust", "real_golden_rows")
-INFEASIBLE = 3
+INFEASIBLE, INTERRUPTED = 3, 130
 
 
 def _option(key: BriefKey) -> click.Option:
@@ -35,15 +35,21 @@ def _optimize(source: Path, out: Path | None, resume: Path | None, as_json: bool
     SOURCE is a model (.onnx, .skops, or with --trust .joblib and .pkl) or a brief (.toml), which options override;
     with --resume it may be left out.
 
-    Exit status: 0 to replace or keep the model, 2 for wrong input, 3 where nothing meets the limits.
+    Exit status: 0 to replace or keep the model, 2 for wrong input, 3 where nothing meets the limits, 130 when
+    interrupted.
     """
     from equipoise.cli.answer import show_answer
     from equipoise.cli.live import watching
-    from equipoise.flow.optimize import optimize_from
+    from equipoise.flow.optimize import Interrupted, optimize_from
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    with watching(quiet or as_json) as watcher:
-        result, folder = optimize_from(source, given, out=out, resume=resume, watcher=watcher)
+    try:
+        with watching(quiet or as_json) as watcher:
+            result, folder = optimize_from(source, given, out=out, resume=resume, watcher=watcher)
+    except Interrupted as stop:
+        kept = "nothing was kept" if stop.folder is None else f"go on with: equipoise optimize --resume {stop.folder}"
+        click.echo(f"interrupted; {kept}", err=True)
+        sys.exit(INTERRUPTED)
     if as_json:
         click.echo(result.model_dump_json(indent=2))
     else:

@@ -15,18 +15,18 @@ import click
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Answers: .npz, .csv or .parquet.")
 @click.option("--columns", help="Column names of a CSV file without a header, separated by commas.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
-@click.option("--trust", is_flag=True, help="Load types that the bundle itself names as trusted.")
-def predict(bundle: Path, data: Path, out: Path, columns: str | None, as_json: bool, trust: bool) -> None:
+def predict(bundle: Path, data: Path, out: Path, columns: str | None, as_json: bool) -> None:
     """Answer every row of --data with BUNDLE, a piece at a time, and write the answers to --out."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from equipoise.execute.predict_file import predict_file
+    from equipoise.ingest.spellings import names
     from equipoise.store.bundle import read_bundle
 
     began = time.perf_counter()
-    header = None if columns is None else [name.strip() for name in columns.split(",")]
-    opened = read_bundle(bundle, trust)
+    header = None if columns is None else names(columns, "--columns")
+    opened = read_bundle(bundle)
     shown = (TextColumn("{task.fields[rows]:,} rows"), BarColumn(), TimeRemainingColumn())
     with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0, rows=0)

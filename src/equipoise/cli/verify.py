@@ -13,15 +13,14 @@ import click
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option("--trust", is_flag=True, help="Load types that the bundle itself names as trusted.")
-def verify(bundle: Path, as_json: bool, trust: bool) -> None:
+def verify(bundle: Path, as_json: bool) -> None:
     """Check every byte of BUNDLE, and compute its golden answers again on this machine.
 
     Exits with 0 when it is intact, 1 when something changed, 2 when it is not a bundle.
     """
     from equipoise.execute.verify import verify_bundle
 
-    found = verify_bundle(bundle, trust)
+    found = verify_bundle(bundle)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=1))
     else:

@@ -27,7 +27,7 @@ from equipoise.core.estimate import Estimate
 from equipoise.core.profile import Profile, Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
-from equipoise.policy.cost import usd_per_million_correct, usd_per_million_packed, usd_per_million_provisioned
+from equipoise.policy.cost import machines_needed, usd_per_million_correct, usd_per_million_packed
 
 SCREEN_SECONDS = 0.12
 UNDER_TRAFFIC_SHARE, ALONE_SHARE = 0.45, 0.85
@@ -52,7 +52,8 @@ class SearchFacts:
         confidence: Of the certificate.
         p99_limit_s: Null for none.
         memory_limit_bytes: Null for none.
-        rate_rps: The brief's traffic; null for none.
+        rate_rps: The brief's traffic that machines are provided for, its peak where it has one; null for none.
+        mean_rate_rps: Mean of the brief's traffic, which shares the cost of those machines; null for none.
         usd_per_hour: Price of this machine.
         judged: Whether there is a metric to certify.
         counts_correct: Whether the metric is a share of correct answers.
@@ -72,6 +73,7 @@ class SearchFacts:
     p99_limit_s: float | None
     memory_limit_bytes: int | None
     rate_rps: float | None
+    mean_rate_rps: float | None
     usd_per_hour: float
     judged: bool
     counts_correct: bool
@@ -241,7 +243,8 @@ class SearchState:
         packed = usd_per_million_packed(usd_per_hour, profile.throughput_rps.value)
         provisioned = None
         if rate is not None and profile.sustained_rps:
-            provisioned = usd_per_million_provisioned(usd_per_hour, rate, profile.sustained_rps)
+            machines = machines_needed(rate, profile.sustained_rps)
+            provisioned = usd_per_million_packed(usd_per_hour * machines, self.facts.mean_rate_rps or rate)
         quality = self.screened[entrant.config.name].quality
         deciding = packed if provisioned is None else provisioned
         correct = None

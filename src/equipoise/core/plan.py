@@ -46,6 +46,7 @@ class Plan(Noun):
         name: Name of the candidate it serves.
         output: The output that is judged and returned.
         output_kind: What that output holds.
+        multilabel: Whether a row has several labels, each there or not.
         stages: What answers, in the order it is asked.
         forecast: What is expected of it.
     """
@@ -53,5 +54,6 @@ class Plan(Noun):
     name: str
     output: str
     output_kind: str
+    multilabel: bool = False
     stages: tuple[PlanStage, ...]
     forecast: Forecast

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.core.plan import Plan
+from equipoise.preprocess.answers import class_shares, positive_shares, present
 
 Array = NDArray[Any]
 
@@ -27,22 +28,26 @@ def answers(outputs: Mapping[str, Array], plan: Plan, labels: Sequence[str] | No
     Returns:
         Column name to array of shape [n]: `label` (text, or int64 where classes are numbered) and, where the model
         gives one, `confidence` (0 to 1); `value`, or `value_0`, `value_1`, ... for a model that predicts numbers. A
-        model that gives a row several labels has one column `label` with their names, joined by `;`.
+        model that gives a row several labels has one column `label` with their names, joined by `;` (numbers where
+        they have no names): those of a probability of at least 0.5, or a logit of at least 0.
     """
     output = outputs[plan.output]
     if plan.output_kind == "value":
         return _values(output)
-    if plan.output_kind == "labels":
+    if plan.output_kind == "labels" and not plan.multilabel:
         return _labels(output, outputs, labels)
     scores = np.asarray(output, dtype=np.float64).reshape(len(output), -1)
-    positive = _logistic(scores) if plan.output_kind == "logits" else scores
+    if plan.multilabel:
+        marked = scores != 0 if plan.output_kind == "labels" else present(scores, plan.output_kind) == 1
+        return {"label": _joined(marked, labels)}
     if scores.shape[1] == 1:
-        chosen = (positive[:, 0] >= 0.5).astype(np.int64)
-        confidence = np.where(chosen == 1, positive[:, 0], 1 - positive[:, 0])
+        chosen = present(scores[:, 0], plan.output_kind)
+        positive = positive_shares(scores[:, 0], plan.output_kind)
+        confidence = np.where(chosen == 1, positive, 1 - positive)
     else:
-        probabilities = _softmax(scores) if plan.output_kind == "logits" else scores
-        chosen = probabilities.argmax(axis=1)
-        confidence = probabilities.max(axis=1)
+        # The class comes from the scores themselves: a softmax can round two different ones to the same probability.
+        chosen = scores.argmax(axis=1)
+        confidence = class_shares(scores, plan.output_kind).max(axis=1)
     return {"label": chosen if labels is None else _text([labels[i] for i in chosen]), "confidence": confidence}
 
 
@@ -54,15 +59,16 @@ def _values(output: Array) -> dict[str, Array]:
 
 
 def _labels(output: Array, outputs: Mapping[str, Array], labels: Sequence[str] | None) -> dict[str, Array]:
-    if output.ndim == 2 and output.shape[1] > 1:
-        names = labels or [str(index) for index in range(output.shape[1])]
-        marked = output.astype(bool)
-        return {"label": _text([";".join(np.asarray(names)[row]) for row in marked])}
     columns = {"label": _names(output.reshape(len(output)), labels)}
     probabilities = outputs.get("probabilities")
     if probabilities is not None and probabilities.ndim == 2:
         columns["confidence"] = probabilities.max(axis=1).astype(np.float64)
     return columns
+
+
+def _joined(marked: NDArray[np.bool_], labels: Sequence[str] | None) -> Array:
+    names = np.asarray(labels or [str(index) for index in range(marked.shape[1])])
+    return _text([";".join(names[row]) for row in marked])
 
 
 def _names(classes: Array, labels: Sequence[str] | None) -> Array:
@@ -85,12 +91,3 @@ def _text(values: list[str]) -> Array:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
-
-
-def _logistic(scores: Array) -> Array:
-    return np.asarray(0.5 * (1 + np.tanh(scores / 2)))
-
-
-def _softmax(scores: Array) -> Array:
-    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

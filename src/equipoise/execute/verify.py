@@ -43,14 +43,13 @@ class Verification:
     notes: tuple[str, ...]
 
 
-def verify_bundle(folder: Path, trust: bool = False) -> Verification:
+def verify_bundle(folder: Path) -> Verification:
     """Check a bundle's digests, compute its golden answers again on this machine, and compare the machine.
 
     Changed files are never opened: where there are any, no answer is computed.
 
     Args:
         folder: The bundle.
-        trust: Whether the types that the bundle itself names as trusted may be loaded.
 
     Raises:
         BundleError: It is not a bundle, or it is intact and yet cannot be read.
@@ -60,7 +59,7 @@ def verify_bundle(folder: Path, trust: bool = False) -> Verification:
     if changes:
         note = "its answers were not computed, since files that were changed are not opened"
         return Verification(False, changes, (), same_environment=False, notes=(note,))
-    bundle = read_bundle(folder, trust)
+    bundle = read_bundle(folder)
     here = environment()
     differences = environment_differences(bundle.environment, here)
     notes = ("speed was measured elsewhere: " + "; ".join(differences),) if differences else ()

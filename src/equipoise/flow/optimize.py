@@ -243,6 +243,7 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         p99_limit_s=brief.limits.p99_s,
         memory_limit_bytes=brief.limits.memory_bytes,
         rate_rps=None if material.traffic is None else material.traffic.rate_rps,
+        mean_rate_rps=None if material.traffic is None else material.traffic.mean_rate_rps,
         usd_per_hour=prepared.price.usd_per_hour,
         judged=judge is not None,
         counts_correct=judge is not None and judge.metric.name == "accuracy",

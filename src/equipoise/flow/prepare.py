@@ -44,7 +44,8 @@ from equipoise.store.study import StudyFolder
 Array = NDArray[Any]
 IMPORT_TIMEOUT_S = 300.0
 IMPORT_MEMORY_SHARE = 0.5
-TRACE_WINDOW_S = 60.0
+WINDOW_SHARE, LEAST_WINDOW_S, MOST_WINDOW_S = 0.01, 2.0, 60.0
+"""A trace's busiest window is replayed a few times for every finalist, and so lasts this share of the budget."""
 _imported = TypeAdapter(ImportedModel)
 NATIVE = {"onnx": "onnxruntime", "openvino": "openvino", "sklearn": "sklearn"}
 
@@ -258,11 +259,13 @@ def _recipes(models: dict[str, ImportedModel], machine: Environment) -> tuple[Re
 def _traffic(brief: Brief) -> Traffic | None:
     workload = brief.workload
     if workload.trace is not None:
-        times = busiest_window(read_trace(Path(workload.trace)), TRACE_WINDOW_S, brief.seed)
-        return Traffic(rate_rps=len(times) / TRACE_WINDOW_S, workload=workload, trace_s=times)
+        trace = read_trace(Path(workload.trace))
+        window_s = min(trace.duration_s, MOST_WINDOW_S, max(LEAST_WINDOW_S, WINDOW_SHARE * brief.limits.budget_s))
+        times = busiest_window(trace, window_s, brief.seed)
+        return Traffic(len(times) / window_s, trace.mean_rate_rps, workload, times, window_s)
     if workload.rate_rps is None:
         return None
-    return Traffic(rate_rps=workload.rate_rps, workload=workload, trace_s=None)
+    return Traffic(workload.rate_rps, workload.rate_rps, workload)
 
 
 def _metric_name(brief: Brief, data: StudyData, meaning: OutputMeaning) -> str:

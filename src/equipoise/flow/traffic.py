@@ -29,7 +29,7 @@ P99_SAMPLES = 320
 """Requests of a run that bound its p99 with a few to spare."""
 MOST_UTILISED = 0.9
 """Without a p99 limit, a machine is given at most this share of its throughput: beyond it queues grow without end."""
-PROBES = 4
+MOST_PROBES = 4
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,28 @@ class Traffic:
     """The brief's traffic.
 
     Attributes:
-        rate_rps: Mean requests a second; of a trace, over its busiest window.
+        rate_rps: Requests a second that machines are provided for: the mean rate, or that of a trace's busiest window.
+        mean_rate_rps: Mean requests a second; of the whole trace.
         workload: How they arrive.
         trace_s: Arrivals of the trace's busiest window, seconds from its start; null without a trace.
+        window_s: How long that window is; null without a trace.
     """
 
     rate_rps: float
+    mean_rate_rps: float
     workload: WorkloadBrief
-    trace_s: NDArray[np.float64] | None
+    trace_s: NDArray[np.float64] | None = None
+    window_s: float | None = None
 
     def on_one_machine(self, rate_rps: float, seconds: float, seed: int) -> NDArray[np.float64]:
         """Arrivals on one machine that gets `rate_rps` of the traffic, for `seconds`: at least one.
 
-        A trace is thinned, as a load balancer would, never stretched or compressed; a rate above its own is drawn as
-        Poisson arrivals.
+        A trace's whole window is replayed, thinned as a load balancer would, never stretched or compressed; a rate
+        above its own is drawn as Poisson arrivals.
         """
         rng = np.random.default_rng(seed)
         if self.trace_s is not None and rate_rps <= self.rate_rps:
-            times = share_of(self.trace_s[self.trace_s < seconds], rate_rps / self.rate_rps, rng)
+            times = share_of(self.trace_s, rate_rps / self.rate_rps, rng)
         else:
             kind = "poisson" if self.trace_s is not None else self.workload.arrivals
             times = arrivals(kind, rate_rps, seconds, rng)
@@ -104,7 +108,8 @@ def put_under_traffic(
             timeout_s=OPEN_TIMEOUT_S,
         )
         cold_start_s = time.monotonic() - begin
-        run_s = max(1.0, action.seconds / (PROBES + 2))
+        run_s = traffic.window_s or max(1.0, action.seconds / (MOST_PROBES + 2))
+        probes = max(1, min(MOST_PROBES, int(action.seconds / run_s) - 2))
 
         def load_at(rate_rps: float, seconds: float = run_s) -> LoadResult:
             rule = _rule(action, service, limit_s, rate_rps)
@@ -121,7 +126,7 @@ def put_under_traffic(
             sustained_rps = traffic.rate_rps
         else:
             most_rps = min(throughput_rps, traffic.rate_rps)
-            sustained_rps = sustainable_rate(load_at, limit_s, most_rps, PROBES)
+            sustained_rps = sustainable_rate(load_at, limit_s, most_rps, probes)
         share_rps = traffic.rate_rps
         if sustained_rps > 0:
             share_rps /= machines_needed(traffic.rate_rps, sustained_rps)

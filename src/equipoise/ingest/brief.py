@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from equipoise.core.brief import Brief
 from equipoise.core.certificate import Margin
 from equipoise.errors import BriefError
-from equipoise.ingest.brief_keys import KEYS, SECTIONS, BriefKey
+from equipoise.ingest.brief_keys import FILE_KEYS, KEYS, SECTIONS, BriefKey
 from equipoise.ingest.spellings import refuse_unknown, suggestion
+from equipoise.preprocess.columns import SUFFIXES as DATA_SUFFIXES
 
 MODEL_SUFFIXES = (".onnx", ".skops", ".joblib", ".pkl")
-DATA_SUFFIXES = (".npz", ".csv", ".parquet")
 TRACE_SUFFIXES = (".csv",)
 LARGEST_PLAUSIBLE_DROP = 0.5
 EXCLUSIVE = (("hardware.price", "hardware.instance", "hardware.owned"), ("workload.rate", "workload.trace"))
@@ -29,7 +29,8 @@ Found = dict[str, tuple[Any, str]]
 def brief_from_toml(path: Path, options: Mapping[str, Any] | None = None) -> Brief:
     """Read a brief from a TOML file.
 
-    Paths in the file count from the file's own folder.
+    Paths in the file count from the file's own folder. Trust in pickles is no key of it: whoever sends a brief does not
+    decide what may run here.
 
     Args:
         path: The file.
@@ -41,13 +42,13 @@ def brief_from_toml(path: Path, options: Mapping[str, Any] | None = None) -> Bri
     """
     document = _toml_document(path)
     found: Found = {}
-    top = [key.toml for key in KEYS if not key.section]
+    top = [key.toml for key in FILE_KEYS if not key.section]
     for name, value in document.items():
         if name in top:
             found[name] = (value, f"{path}: {name}")
         elif name not in SECTIONS:
             known = [*(section for section in SECTIONS if section), *top]
-            hint = suggestion(name, [*known, *(key.toml for key in KEYS)])
+            hint = suggestion(name, [*known, *(key.toml for key in FILE_KEYS)])
             raise BriefError(f"{path}: {name}", "found an unknown key", f"{hint}needed one of {', '.join(known)}")
         elif not isinstance(value, dict):
             raise BriefError(f"{path}: {name}", f"found {value!r}", f"needed a table: a line [{name}] with keys below")
@@ -120,11 +121,18 @@ def _toml_document(path: Path) -> dict[str, Any]:
 
 
 def _section(path: Path, section: str, table: dict[str, Any]) -> Found:
-    known = {key.toml.rpartition(".")[2]: key for key in KEYS if key.section == section}
-    for name in table:
+    known = {key.toml.rpartition(".")[2]: key for key in FILE_KEYS if key.section == section}
+    options = {key.toml: key.option for key in KEYS if not key.in_file}
+    for name, value in table.items():
+        if f"{section}.{name}" in options:
+            raise BriefError(
+                f"{path}: {section}.{name}",
+                f"found {value!r}, which a file cannot say, since it lets pickles run code on this machine",
+                f"remove it, and give {options[f'{section}.{name}']} on the command line if you made them yourself",
+            )
         if name not in known:
             where = f"{path}: {section}.{name}"
-            hint = suggestion(f"{section}.{name}", [key.toml for key in KEYS])
+            hint = suggestion(f"{section}.{name}", [key.toml for key in FILE_KEYS])
             raise BriefError(where, "found an unknown key", f"{hint}[{section}] has {', '.join(known)}")
     return {known[name].toml: (value, f"{path}: {section}.{name}") for name, value in table.items()}
 

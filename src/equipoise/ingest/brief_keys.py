@@ -60,6 +60,7 @@ class BriefKey:
         about: What it means, for the template and the schema.
         required: Whether a brief without it is refused.
         is_path: Whether it holds paths, which TOML counts from its own folder.
+        in_file: Whether a TOML brief may say it: what lets files run code is for the person at the keyboard to say.
     """
 
     toml: str
@@ -71,6 +72,7 @@ class BriefKey:
     about: str
     required: bool = False
     is_path: bool = False
+    in_file: bool = True
 
     @property
     def section(self) -> str:
@@ -112,7 +114,7 @@ KEYS = (
     ),
     BriefKey(
         "model.trust", "--trust", "model.trust", spellings.flag, {"type": "boolean"}, "false",
-        "Open .joblib and .pkl files: they can run any code on this machine, so only your own.",
+        "Open .joblib and .pkl files: they can run any code on this machine, so only your own.", in_file=False,
     ),
     BriefKey(
         "data.path", "--data", "data.path", spellings.text, TEXT, '"test.npz"',
@@ -221,3 +223,5 @@ KEYS = (
         "For everything random; the same brief with the same seed splits the rows in the same way.",
     ),
 )  # fmt: skip
+FILE_KEYS = tuple(key for key in KEYS if key.in_file)
+"""The keys that a TOML brief may have."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from equipoise.core.result import Result
-from equipoise.ingest.brief_keys import KEYS, SECTIONS, BriefKey
+from equipoise.ingest.brief_keys import FILE_KEYS, SECTIONS, BriefKey
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -20,7 +20,7 @@ def brief_schema() -> dict[str, Any]:
     """The schema of a TOML brief, as editors with taplo or `#:schema` read it."""
     properties: dict[str, Any] = {}
     for section, about in SECTIONS.items():
-        keys = [key for key in KEYS if key.section == section]
+        keys = [key for key in FILE_KEYS if key.section == section]
         if section:
             properties[section] = {"description": about} | _table(keys)
         else:

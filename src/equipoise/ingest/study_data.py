@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from equipoise.core.brief import Brief
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import DataError
-from equipoise.ingest.rows import bind_rows, target_name
-from equipoise.ingest.table import Table, read_table, text_array
+from equipoise.ingest.rows import bind_rows, feature_columns, target_name
+from equipoise.ingest.table import Table, read_table
+from equipoise.preprocess.columns import text_array
 from equipoise.preprocess.rows import Rows
 
 Array = NDArray[Any]
@@ -35,6 +36,8 @@ class StudyData:
         train: Rows the model was trained on, where they were given, without targets.
         target: Name of the column of true answers; null where there is none.
         group: Name of the group column; null where there is none.
+        columns: Columns of the main file that the model's single input is made from, in order; empty where inputs are
+            found by name.
         warnings: What the person should know about the data.
     """
 
@@ -43,6 +46,7 @@ class StudyData:
     train: Rows | None
     target: str | None
     group: str | None
+    columns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -71,6 +75,7 @@ def load_study_data(brief: Brief, spec: ModelSpec, table: Table | None = None) -
     for column in extra:
         if main.require(column, "a slice or the group").ndim != 1:
             raise DataError(main.source, f"column {column!r} has several values a row", "needed one value a row")
+    columns = _columns(feature_columns(main, spec, target, extra))
     slices = {column: _slice_values(main, column) for column in data.slices}
     groups = None if data.group is None else _group_values(main, data.group, slices)
     parts = [replace(bind_rows(main, spec, target, extra=extra, needs_target=needs), extra={})]
@@ -78,18 +83,25 @@ def load_study_data(brief: Brief, spec: ModelSpec, table: Table | None = None) -
     for name, ood in data.ood.items():
         other = read_table(Path(ood.path), data.columns)
         why = f"the set {name!r}, compared by {brief.quality.metric or 'the target'},"
-        part = _bound(other, spec, target, extra, population=name, needs_target=why if target else None)
+        part = _bound(other, spec, target, extra, columns, population=name, needs_target=why if target else None)
         _require_same_kind(parts[0], part, main, other)
         parts.append(part)
         group_parts.append(None if data.group is None else _group_values(other, data.group, {}))
     return StudyData(
         rows=_joined(parts, slices, data.group, group_parts),
-        calibration=_calibration(brief, spec, target, extra, parts[0], main),
-        train=_train(brief, spec, target, extra),
+        calibration=_calibration(brief, spec, target, extra, columns, parts[0], main),
+        train=_train(brief, spec, target, extra, columns),
         target=target,
         group=data.group,
+        columns=columns,
         warnings=_notes(main, slices),
     )
+
+
+def _columns(sources: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The columns of the single input that was found by something else than its name."""
+    by_name = all(columns == (name,) for name, columns in sources.items())
+    return () if by_name else next(iter(sources.values()))
 
 
 def _needs_target(metric: str | None) -> str | None:
@@ -102,32 +114,43 @@ def _bound(
     spec: ModelSpec,
     target: str | None,
     extra: Sequence[str],
+    columns: Sequence[str],
     population: str = "main",
     needs_target: str | None = None,
 ) -> Rows:
     """Rows of a further file, which may lack the slice columns; its own columns besides the inputs are left out."""
     there = [column for column in extra if column in table.columns]
-    rows = bind_rows(table, spec, target, extra=there, population=population, needs_target=needs_target)
+    rows = bind_rows(
+        table, spec, target, extra=there, population=population, needs_target=needs_target, columns=columns
+    )
     return replace(rows, extra={})
 
 
 def _calibration(
-    brief: Brief, spec: ModelSpec, target: str | None, extra: Sequence[str], rows: Rows, main: Table
+    brief: Brief,
+    spec: ModelSpec,
+    target: str | None,
+    extra: Sequence[str],
+    columns: Sequence[str],
+    rows: Rows,
+    main: Table,
 ) -> Rows | None:
     if brief.data.calibration is None:
         return None
     table = read_table(Path(brief.data.calibration), brief.data.columns)
-    found = _bound(table, spec, target, extra)
+    found = _bound(table, spec, target, extra, columns)
     _require_same_kind(rows, found, main, table)
     return found
 
 
-def _train(brief: Brief, spec: ModelSpec, target: str | None, extra: Sequence[str]) -> Rows | None:
+def _train(
+    brief: Brief, spec: ModelSpec, target: str | None, extra: Sequence[str], columns: Sequence[str]
+) -> Rows | None:
     if brief.data.train is None:
         return None
     table = read_table(Path(brief.data.train), brief.data.columns)
-    unlabelled = Table({name: array for name, array in table.columns.items() if name != target}, table.source)
-    return replace(_bound(unlabelled, spec, None, extra), target=None)
+    unlabelled = replace(table, columns={name: array for name, array in table.columns.items() if name != target})
+    return replace(_bound(unlabelled, spec, None, extra, columns), target=None)
 
 
 def _require_same_kind(main: Rows, other: Rows, main_table: Table, table: Table) -> None:

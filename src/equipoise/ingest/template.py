@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from equipoise.ingest.brief_keys import KEYS, SECTIONS, BriefKey
+from equipoise.ingest.brief_keys import FILE_KEYS, SECTIONS, BriefKey
 
 WIDTH = 100
 
@@ -16,11 +16,11 @@ def brief_template() -> str:
         "# a key to set it. Paths count from this file's folder.",
         "",
     ]
-    lines += [line for key in KEYS if not key.section for line in _lines(key)]
+    lines += [line for key in FILE_KEYS if not key.section for line in _lines(key)]
     for section, about in SECTIONS.items():
         if section:
             lines += ["", f"[{section}]", f"# {about}"]
-            lines += [line for key in KEYS if key.section == section for line in _lines(key)]
+            lines += [line for key in FILE_KEYS if key.section == section for line in _lines(key)]
     return "\n".join(lines) + "\n"
 
 

@@ -73,16 +73,33 @@ def decode(
     labels = meaning.labels or ()
     if meaning.multilabel:
         _require_columns(meaning.output, scores, len(labels))
-        shares = _logistic(scores) if meaning.kind == "logits" else scores
-        return Predictions(labels=(shares >= 0.5).astype(np.int64), probabilities=shares)
+        return Predictions(labels=present(scores, meaning.kind), probabilities=positive_shares(scores, meaning.kind))
     if scores.ndim == 1:
-        positive = _logistic(scores) if meaning.kind == "logits" else scores
-        shares = np.stack([1 - positive, positive], axis=1)
-        return Predictions(labels=(positive >= 0.5).astype(np.int64), probabilities=shares)
+        positive = positive_shares(scores, meaning.kind)
+        return Predictions(
+            labels=present(scores, meaning.kind), probabilities=np.stack([1 - positive, positive], axis=1)
+        )
     _require_columns(meaning.output, scores, len(labels))
     # The class comes from the scores themselves: a softmax can round two different ones to the same probability.
-    shares = _softmax(scores) if meaning.kind == "logits" else scores
-    return Predictions(labels=scores.argmax(axis=1), probabilities=shares)
+    return Predictions(labels=scores.argmax(axis=1), probabilities=class_shares(scores, meaning.kind))
+
+
+def present(scores: Array, kind: str) -> NDArray[np.int64]:
+    """1 where a label is there, or the second of two classes: a logit of at least 0, a probability of at least 0.5."""
+    return (scores >= (0 if kind == "logits" else 0.5)).astype(np.int64)
+
+
+def positive_shares(scores: Array, kind: str) -> Array:
+    """Probability of each label, or of the second of two classes: the logistic function of logits."""
+    return np.asarray(0.5 * (1 + np.tanh(scores / 2))) if kind == "logits" else scores
+
+
+def class_shares(scores: Array, kind: str) -> Array:
+    """Probability of each class, [n, C]: the softmax of logits."""
+    if kind != "logits":
+        return scores
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def encode_target(target: Array, meaning: OutputMeaning) -> Array:
@@ -235,12 +252,3 @@ def _require_columns(name: str, array: Array, classes: int) -> None:
 def shown(values: Sequence[Any], most: int = 12) -> str:
     """Values for a message, the first few of many."""
     return ", ".join(str(value) for value in values[:most]) + (", ..." if len(values) > most else "")
-
-
-def _logistic(scores: Array) -> Array:
-    return np.asarray(0.5 * (1 + np.tanh(scores / 2)))
-
-
-def _softmax(scores: Array) -> Array:
-    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

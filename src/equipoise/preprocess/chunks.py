@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,11 +16,28 @@ from numpy.typing import NDArray
 
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import DataError
-from equipoise.preprocess.binding import TARGETS, Column, bind, fits, wanted_columns
+from equipoise.preprocess.binding import Sources, bind, input_sources
+from equipoise.preprocess.columns import (
+    DAMAGED_ZIP,
+    arrow_column,
+    csv_frames,
+    csv_names,
+    file_kind,
+    frame_column,
+    holds_lists,
+    npz_array,
+    npz_names,
+    objects_refused,
+    parquet_names,
+    require_equal_lengths,
+    single_value_refused,
+)
 
 Array = NDArray[Any]
-SUFFIXES = (".npz", ".csv", ".parquet")
+Shapes = Mapping[str, tuple[int, ...]]
+Find = Callable[[Shapes], Sources]
 CHUNK_BYTES = 32 << 20
+TARGETS = ("label", "y", "target")
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,15 @@ class Chunk:
     fraction: float
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Some consecutive rows of a file, as they stand there."""
+
+    columns: dict[str, Array]
+    sources: Sources
+    fraction: float
+
+
 def read_chunks(
     path: Path,
     spec: ModelSpec,
@@ -49,13 +73,13 @@ def read_chunks(
 ) -> Iterator[Chunk]:
     """Read `.npz`, `.csv` or `.parquet` rows for a model; columns that it does not take are ignored.
 
-    The rules are those of a study: in a CSV only an empty cell is missing, and text is taken as it stands.
+    The rules are those of a study: a row is fed as a study feeds it, or refused with the same message.
 
     Args:
         path: The file; its suffix says what it is.
         spec: What the model takes.
         multiple_of: Rows of a piece are a multiple of it (the last piece may be shorter).
-        columns: Table columns that make up a single array [n, k], in order; empty to tell from the table.
+        columns: Columns that made up the model's single input in the study, in order; empty to tell from the file.
         header: Column names of a CSV file that has no header.
 
     Yields:
@@ -65,28 +89,34 @@ def read_chunks(
         DataError: The file is not there, is of another kind, has no rows, lacks an input, or holds a value that the
             model does not take.
     """
-    if not path.is_file():
-        raise DataError(str(path), "no such file", f"give a {', '.join(SUFFIXES)} file")
+    where = str(path)
     rows = _rows_a_chunk(spec, multiple_of)
-    match path.suffix.lower():
-        case ".npz":
-            pieces = _npz(path, spec, rows, columns)
+
+    def find(shapes: Shapes) -> Sources:
+        plain = [name for name in shapes if name.lower() not in TARGETS]
+        return input_sources(shapes, spec, where, (plain, list(shapes)), columns=columns)
+
+    def floats_nowhere(name: str) -> bool:  # noqa: ARG001 - an array has one type from its first row to its last
+        return False
+
+    holds_floats: Callable[[str], bool] = floats_nowhere
+    match file_kind(path):
         case ".csv":
-            pieces = _csv(path, spec, rows, columns, header)
+            pieces = _csv(path, spec, rows, header, find)
+            holds_floats = cache(lambda name: _csv_holds_floats(path, header, name))
         case ".parquet":
-            pieces = _parquet(path, spec, rows, columns)
-        case other:
-            raise DataError(
-                str(path), f"a file of the kind {other or 'without suffix'!r}", f"give {', '.join(SUFFIXES)}"
-            )
+            pieces = _parquet(path, rows, find)
+            holds_floats = cache(lambda name: _parquet_has_missing(path, name))
+        case _:
+            pieces = _npz(path, rows, find)
     first = 0
-    for table, fraction in pieces:
-        n = len(next(iter(table.values())))
+    for piece in pieces:
+        n = len(next(iter(piece.columns.values())))
         if n:
-            yield Chunk(bind(table, spec, str(path), first, columns), n, fraction)
+            yield Chunk(bind(piece.columns, spec, piece.sources, where, first, holds_floats), n, piece.fraction)
             first += n
     if first == 0:
-        raise DataError(str(path), "no rows", "give a file with at least one row")
+        raise DataError(where, "no rows", "give a file with at least one row")
 
 
 def _rows_a_chunk(spec: ModelSpec, multiple_of: int) -> int:
@@ -95,178 +125,112 @@ def _rows_a_chunk(spec: ModelSpec, multiple_of: int) -> int:
     return max(1, wished // multiple_of) * multiple_of
 
 
-def _csv(
-    path: Path, spec: ModelSpec, rows: int, columns: Sequence[str], header: Sequence[str] | None
-) -> Iterator[tuple[dict[str, Column], float]]:
-    import pandas as pd
+def _csv(path: Path, spec: ModelSpec, rows: int, header: Sequence[str] | None, find: Find) -> Iterator[_Piece]:
+    sources = find(dict.fromkeys(csv_names(path, header), ()))
+    text = [name for tensor in spec.inputs if tensor.dtype == "string" for name in sources[tensor.name]]
+    wanted = _names(sources)
+    for frame, fraction in csv_frames(path, header, text, rows):
+        yield _Piece({name: frame_column(frame[name]) for name in wanted}, sources, fraction)
 
-    size = max(path.stat().st_size, 1)
+
+def _csv_holds_floats(path: Path, header: Sequence[str] | None, name: str) -> bool:
+    frames = csv_frames(path, header, rows=65_536, only=[name])
+    return any(frame[name].dtype.kind == "f" for frame, _ in frames)
+
+
+def _parquet(path: Path, rows: int, find: Find) -> Iterator[_Piece]:
+    import pyarrow
+    import pyarrow.parquet
+
+    where = str(path)
     try:
-        names = _header(path, header)
-        wanted = wanted_columns(names, spec, str(path), columns)
-        with path.open("rb") as file:
-            reader = pd.read_csv(
-                file,
-                names=names,
-                header=None if header else 0,
-                index_col=False,
-                dtype={name: str for name, dtype in wanted.items() if dtype == "string"},
-                keep_default_na=False,
-                na_values=[""],
-                chunksize=rows,
-                low_memory=False,
-                encoding="utf-8-sig",
-            )
-            while True:
-                with warnings.catch_warnings():  # pandas warns of cells beyond the header, and drops them
-                    warnings.simplefilter("error", pd.errors.ParserWarning)
-                    frame = next(reader, None)
-                if frame is None:
-                    return
-                yield {name: _column(frame[name]) for name in wanted}, min(1.0, file.tell() / size)
-    except UnicodeDecodeError as error:
-        raise DataError(str(path), f"text that is not UTF-8 ({error.reason})", "save it as UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, csv.Error) as error:
-        found = f"not a readable CSV file ({str(error).strip()})"
-        raise DataError(str(path), found, "a header line, then as many cells in every row") from error
-
-
-def _header(path: Path, header: Sequence[str] | None) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = next((row for row in csv.reader(file) if row), [])
-    names = list(header) if header else first
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise DataError(str(path), f"columns named {', '.join(repeated)} more than once", "needed different names")
-    if header and len(first) not in (0, len(names)):
-        found = f"{len(first)} columns in its first row"
-        raise DataError(str(path), found, f"needed {len(names)}, as many as were named")
-    return names
-
-
-def _column(series: Any) -> Column:
-    if series.dtype.kind in "iufb":
-        return np.asarray(series)
-    values = np.empty(len(series), dtype=object)
-    values[:] = [None if value is None or value != value else value for value in series.tolist()]
-    return values
-
-
-def _parquet(
-    path: Path, spec: ModelSpec, rows: int, columns: Sequence[str]
-) -> Iterator[tuple[dict[str, Column], float]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            wanted = wanted_columns(file.schema_arrow.names, spec, str(path), columns)
+        with pyarrow.parquet.ParquetFile(path) as file:
             total, done = max(file.metadata.num_rows, 1), 0
-            for batch in file.iter_batches(batch_size=rows, columns=list(wanted)):
+            names = parquet_names(file.schema_arrow, where)
+            sources = find({name: _row_shape(file, name, where) for name in names})
+            wanted = _names(sources)
+            for batch in file.iter_batches(batch_size=rows, columns=wanted):
                 done += batch.num_rows
-                yield {name: _arrow_column(batch.column(name), name, path) for name in wanted}, done / total
-    except pa.ArrowException as error:
-        raise DataError(str(path), f"not a readable Parquet file ({error})", "a whole Parquet file") from error
+                read = {name: arrow_column(where, name, batch.column(name)) for name in wanted}
+                yield _Piece(read, sources, done / total)
+    except (pyarrow.ArrowException, UnicodeDecodeError, MemoryError, OverflowError) as error:
+        raise DataError(where, f"not a complete Parquet file ({error})", "write it again") from None
 
 
-def _arrow_column(column: Any, name: str, path: Path) -> Column:
-    import pyarrow as pa
-    from pyarrow import types
-
-    if types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    kind = column.type
-    if types.is_decimal(kind):
-        column, kind = column.cast(pa.float64()), pa.float64()
-    if types.is_floating(kind) or (types.is_integer(kind) and not column.null_count):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    if types.is_boolean(kind) and not column.null_count:
-        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
-    if types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
-        try:
-            return np.asarray(column.to_pylist())
-        except ValueError:
-            found = f"column {name!r} holds lists of unequal lengths"
-            raise DataError(str(path), found, "needed as many numbers in every row") from None
-    values = np.empty(len(column), dtype=object)
-    values[:] = column.to_pylist()
-    return values
+def _row_shape(file: Any, name: str, where: str) -> tuple[int, ...]:
+    """Shape of a row of a column, as its first row has it."""
+    if not holds_lists(file.schema_arrow.field(name).type):
+        return ()
+    first = next(file.iter_batches(batch_size=1, columns=[name]), None)
+    return () if first is None else arrow_column(where, name, first.column(0)).shape[1:]
 
 
-def _npz(path: Path, spec: ModelSpec, rows: int, columns: Sequence[str]) -> Iterator[tuple[dict[str, Array], float]]:
+def _parquet_has_missing(path: Path, name: str) -> bool:
+    """Whether a column of integers has missing ones, which make it one of floating numbers."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        return any(batch.column(0).null_count for batch in file.iter_batches(columns=[name]))
+
+
+def _npz(path: Path, rows: int, find: Find) -> Iterator[_Piece]:
+    where = str(path)
     try:
         with zipfile.ZipFile(path) as archive, ExitStack() as stack:
-
-            def opened(name: str) -> _StreamedArray:
-                return _StreamedArray(stack.enter_context(archive.open(f"{name}.npy")), name, path)
-
-            held = [name.removesuffix(".npy") for name in archive.namelist()]
-            sole = _sole_fitting(held, spec, columns, opened)
-            wanted = {spec.inputs[0].name: sole} if sole else {n: n for n in _npz_names(held, spec, path, columns)}
-            arrays = {name: opened(source) for name, source in wanted.items()}
-            n = _common_length(arrays, path)
+            names = npz_names(archive, where)
+            opened = {
+                name: _StreamedArray(stack.enter_context(archive.open(f"{name}.npy")), name, where) for name in names
+            }
+            sources = find({name: array.shape[1:] for name, array in opened.items()})
+            arrays = {name: opened[name] for name in _names(sources)}
+            require_equal_lengths(where, {name: array.shape[0] for name, array in arrays.items()})
+            n = next(iter(arrays.values())).shape[0]
             for start in range(0, n, rows):
                 count = min(rows, n - start)
-                yield {name: array.take(count) for name, array in arrays.items()}, (start + count) / n
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
-        raise DataError(str(path), f"not a readable NumPy archive ({error})", "a whole .npz file") from error
+                read = {name: array.take(count) for name, array in arrays.items()}
+                yield _Piece(read, sources, (start + count) / n)
+    except DAMAGED_ZIP as error:
+        raise DataError(where, f"not a complete .npz file ({error})", "write it again with numpy.savez") from None
 
 
-def _npz_names(held: Sequence[str], spec: ModelSpec, path: Path, columns: Sequence[str]) -> list[str]:
-    return list(wanted_columns(held, spec, str(path), columns, whole_arrays=True))
-
-
-def _sole_fitting(
-    held: Sequence[str], spec: ModelSpec, columns: Sequence[str], opened: Callable[[str], _StreamedArray]
-) -> str | None:
-    """The one array that fits a model's single input, where none has the input's name: a study takes it too."""
-    if len(spec.inputs) != 1 or spec.inputs[0].name in held or (columns and set(columns) <= set(held)):
-        return None
-    wanted = spec.inputs[0].shape[1:]
-    fitting = [name for name in held if name.lower() not in TARGETS and fits(opened(name).shape[1:], wanted)]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _common_length(arrays: Mapping[str, _StreamedArray], path: Path) -> int:
-    lengths = {name: array.shape[0] for name, array in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise DataError(str(path), f"inputs of different numbers of rows: {counts}", "one row each in every input")
-    return next(iter(lengths.values()))
+def _names(sources: Sources) -> list[str]:
+    return [name for names in sources.values() for name in names]
 
 
 class _StreamedArray:
     """An array inside an archive, read from its beginning to its end."""
 
-    def __init__(self, file: IO[bytes], name: str, path: Path) -> None:
+    def __init__(self, file: IO[bytes], name: str, where: str) -> None:
         read_header = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }.get(np.lib.format.read_magic(file))
         if read_header is None:
-            raise DataError(f"{path}, array {name!r}", "an array format that is not known", "save it with numpy.savez")
-        shape, column_major, self.dtype = read_header(file)
+            raise DataError(f"{where}, array {name!r}", "an array format that is not known", "save it with numpy.savez")
+        shape, self._column_major, self._dtype = read_header(file)
         self.shape: tuple[int, ...] = shape
-        where = f"{path}, array {name!r}"
-        if self.dtype.hasobject:
-            raise DataError(where, "Python objects, which are not opened", "save text as NumPy text (dtype U)")
+        if self._dtype.hasobject:
+            raise objects_refused(where, name)
         if not shape:
-            raise DataError(where, "a single value", "one row each along its first axis")
+            raise single_value_refused(where, [name])
         self._file = file
-        self._whole = self._read(shape[0]) if column_major and len(shape) > 1 else None
-        if self._whole is not None:  # its rows do not lie together: only this kind is held whole
-            self._whole = self._whole.reshape(shape[::-1]).transpose()
+        self._name = name
+        self._where = where
+        self._whole: Array | None = None
         self._next = 0
 
     def take(self, count: int) -> Array:
         """The next `count` rows."""
         start, self._next = self._next, self._next + count
-        array = self._read(count) if self._whole is None else self._whole[start : self._next]
-        if array.dtype.kind == "S":
-            array = np.char.decode(array, "utf-8")
-        return array.astype(object) if array.dtype.kind == "U" else array
+        if self._column_major and len(self.shape) > 1:  # its rows do not lie together: only this kind is held whole
+            if self._whole is None:
+                self._whole = self._read(self.shape[0]).reshape(self.shape[::-1]).transpose()
+            array = self._whole[start : self._next]
+        else:
+            array = self._read(count)
+        return npz_array(self._where, self._name, array)
 
     def _read(self, count: int) -> Array:
         values = count * math.prod(self.shape[1:])
-        content = self._file.read(values * self.dtype.itemsize)
-        return np.frombuffer(content, dtype=self.dtype, count=values).reshape(count, *self.shape[1:])
+        content = self._file.read(values * self._dtype.itemsize)
+        return np.frombuffer(content, dtype=self._dtype, count=values).reshape(count, *self.shape[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -154,7 +153,7 @@ class SklearnRuntime:
         """Open `model.skops` and `spec.json` of that folder.
 
         Raises:
-            ModelError: It is damaged, or holds types that are not trusted.
+            ModelError: It is damaged, or holds types outside `TRUSTED_TYPES`.
         """
         estimator = load_estimator(artifact)
         spec = ModelSpec.model_validate_json((artifact / "spec.json").read_bytes())
@@ -166,7 +165,7 @@ class SklearnRuntime:
 
 
 def load_estimator(artifact: Path) -> Any:
-    """Load the estimator of an artifact folder, allowing scikit-learn's own types and those of its `trusted.json`.
+    """Load the estimator of an artifact folder; it may hold the types of `TRUSTED_TYPES`, and nothing extends them.
 
     Raises:
         ModelError: The file is damaged, or holds other types.
@@ -174,17 +173,16 @@ def load_estimator(artifact: Path) -> Any:
     import skops.io
 
     path = artifact / "model.skops"
-    listed = artifact / "trusted.json"
-    trusted = TRUSTED_TYPES | set(json.loads(listed.read_text()) if listed.is_file() else ())
     try:
-        untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - trusted)
-        if untrusted:
+        found = set(skops.io.get_untrusted_types(file=path))
+        refused = sorted(found - TRUSTED_TYPES)
+        if refused:
             raise ModelError(
                 str(path),
-                f"holds types that are not trusted: {', '.join(untrusted)}",
-                "if you know where the file comes from, name it with --trust",
+                f"holds types outside the allow-list: {', '.join(refused)}",
+                "needed scikit-learn's own types, since others could run code: replace those steps, or export to ONNX",
             )
-        return skops.io.load(path, trusted=sorted(trusted & set(skops.io.get_untrusted_types(file=path))))
+        return skops.io.load(path, trusted=sorted(found))
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ModelError(
             str(path), f"skops cannot load it ({error})", "save the estimator again with skops.io.dump"

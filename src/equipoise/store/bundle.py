@@ -34,9 +34,8 @@ ARTIFACTS = "artifacts"
 FORMAT_FILES: dict[str, frozenset[str]] = {
     "onnx": frozenset({"model.onnx"}),
     "openvino": frozenset({"model.xml", "model.bin"}),
-    "sklearn": frozenset({"model.skops", "spec.json", "trusted.json"}),
+    "sklearn": frozenset({"model.skops", "spec.json"}),
 }
-ALLOW_LIST = "trusted.json"  # types that the person who made the bundle trusted, and that its reader may not
 EXECUTABLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth", ".py", ".so"})
 
 
@@ -45,7 +44,8 @@ class DataFingerprint(Noun):
 
     Attributes:
         splits: Sizes, duplicates, and the digest of the certify rows.
-        columns: Table columns that make up the model's single array, in order; empty where each input is a column.
+        columns: Columns of the data file that the model's single input was made from, in order; empty where inputs
+            were found by name.
     """
 
     splits: Splits
@@ -110,7 +110,7 @@ def write_bundle(
         golden_outputs: What the opened plan answers to them in its own batches (`execute.plan.OpenPlan.answer`).
         artifacts: Digest to folder, for each artifact of the plan.
         card: Text of `README.md`.
-        columns: Table columns that make up the model's single array, in order.
+        columns: Columns of the data file that the model's single input was made from, in order.
 
     Raises:
         BundleError: `folder` holds something else, or an artifact holds a file that its format does not have.
@@ -137,12 +137,11 @@ def write_bundle(
         shutil.rmtree(making, ignore_errors=True)
 
 
-def read_bundle(folder: Path, trust: bool = False) -> Bundle:
+def read_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every byte of it against its manifest.
 
     Args:
         folder: Where it lies.
-        trust: Whether the types that the bundle itself names as trusted may be loaded.
 
     Raises:
         BundleError: It is not a bundle; or a file is missing, added or changed, is a link, or cannot be read.
@@ -156,7 +155,7 @@ def read_bundle(folder: Path, trust: bool = False) -> Bundle:
             "use a copy that is intact, or make the bundle again with `equipoise optimize`",
         )
     plan = _read_noun(folder / "plan.json", Plan)
-    _check_artifacts(folder, plan, trust)
+    _check_artifacts(folder, plan)
     certificate = _read_json(folder / "certificate.json")
     inputs, outputs = _read_golden(folder / GOLDEN)
     return Bundle(
@@ -240,7 +239,7 @@ def _external_files(model: Path) -> frozenset[str]:
     return frozenset(ExternalDataInfo(tensor).location for tensor in tensors(graph) if uses_external_data(tensor))
 
 
-def _check_artifacts(folder: Path, plan: Plan, trust: bool) -> None:
+def _check_artifacts(folder: Path, plan: Plan) -> None:
     for stage in plan.stages:
         place = folder / ARTIFACTS / stage.artifact
         if "/" in stage.artifact or not place.is_dir():
@@ -249,12 +248,6 @@ def _check_artifacts(folder: Path, plan: Plan, trust: bool) -> None:
         _refuse_strange_files(place, names, stage.format)
         if artifact_digest(place) != stage.artifact:
             raise BundleError(str(place), "its files have another digest than its name says", "make the bundle again")
-        if ALLOW_LIST in names and not trust:
-            raise BundleError(
-                str(place),
-                f"it asks to load types beyond scikit-learn's own ({ALLOW_LIST} names them)",
-                "if you know who made this bundle, say --trust",
-            )
 
 
 def _write_json(path: Path, content: Any) -> None:
