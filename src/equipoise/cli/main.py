@@ -53,5 +53,5 @@ def main() -> None:
 
 
 def _end(message: str, status: int) -> None:
-    click.echo(message, err=True)
+    click.echo(" ".join(message.split()), err=True)  # one line, even where a library's own words are many
     sys.exit(status)

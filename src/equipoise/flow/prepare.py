@@ -35,6 +35,7 @@ from equipoise.ingest.trace import busiest_window, read_trace
 from equipoise.measure.session import answer, open_session
 from equipoise.preprocess.answers import OutputMeaning
 from equipoise.preprocess.meaning import infer_meaning
+from equipoise.preprocess.person import person_scores
 from equipoise.preprocess.rows import Rows
 from equipoise.registry import runtimes
 from equipoise.stats.metrics import metric_named
@@ -142,9 +143,11 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         )
     variants = {"model": original} | {source: variant for source, (_, variant) in alternatives.items()}
     facts = {"model": model} | {source: imported for source, (imported, _) in alternatives.items()}
-    originals = [config for config in configs_of(original, machine) if config != baseline]
-    for _, variant in alternatives.values():
-        originals += configs_of(variant, machine)
+    # The person's alternatives in their own runtimes come first: nothing needs to be built, and much may be saved.
+    given = [configs_of(variant, machine) for _, variant in alternatives.values()]
+    originals = [configs[0] for configs in given]
+    originals += [config for config in configs_of(original, machine) if config != baseline]
+    originals += [config for configs in given for config in configs[1:]]
     note = extrapolation_note(price, machine)
     return Prepared(
         brief=brief,
@@ -315,6 +318,8 @@ def _meaning(
             outputs: dict[str, Array] = child.call(answer, probe.feeds, 16, timeout_s=IMPORT_TIMEOUT_S)
         except SandboxError as error:
             raise _rejected(brief, data.rows, error) from error
+    if metric is not None and ":" in metric:
+        person_scores(metric, outputs, probe.target)  # whatever is wrong with it shows now
     return infer_meaning(
         model.spec,
         outputs,
