@@ -283,11 +283,8 @@ def _rows(competitor: _Competitor, raced: Raced, prepared: Prepared) -> list[Row
 def _proof(competitor: _Competitor, answered: Answered, prepared: Prepared) -> dict[str, Any]:
     """The original, whoever offers it, loses nothing by identity; all others are tested."""
     given, config = prepared.material.baseline, competitor.config
-    if config is not None and (config.variant.artifact, config.runtime, config.precision) == (
-        given.variant.artifact,
-        given.runtime,
-        given.precision,
-    ):
+    is_given = config is not None and config.variant.recipe.is_original
+    if is_given and (config.runtime, config.precision) == (given.runtime, given.precision):
         return {"quality": answered.quality, "certified": True}
     judgement = answered.judgement
     if judgement is None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +90,7 @@ def gone(process: psutil.Process) -> bool:
 
 
 @pytest.fixture(scope="module")
-def killed(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+def killed(folder: Path) -> tuple[Path, list[str]]:
     """A study whose process was killed in the middle, and the journal it left; no child outlives it."""
     out = folder / "killed"
     arguments = ("model.onnx", "--data", "data.npz", "--budget", "12s", "--out", str(out))
@@ -100,7 +100,7 @@ def killed(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(PATIENCE_S)
         wait_until(lambda: all(map(gone, left_behind)), "its children were gone")
-    yield out, journal(out)
+    return out, journal(out)
 
 
 def children(pid: int) -> list[psutil.Process]:

@@ -194,7 +194,9 @@ FILES: dict[str, tuple[Edit, list[str], tuple[str, ...]]] = {
     "a column too many": (
         data(x=np.ones((ROWS, 5)), label=LABEL), ["model.onnx", "--data", "bad.npz"], ("'x'", "[5]", "[4]"),
     ),
-    "a missing input": (data(y1=X, y2=X, label=LABEL), ["model.onnx", "--data", "bad.npz"], ("no array 'x'", "y1, y2, label")),
+    "a missing input": (
+        data(y1=X, y2=X, label=LABEL), ["model.onnx", "--data", "bad.npz"], ("no array 'x'", "y1, y2, label"),
+    ),
     "words for numbers": (
         data(x=X.astype(str), label=LABEL), ["model.onnx", "--data", "bad.npz"], ("'x' holds text", "float32"),
     ),

@@ -215,7 +215,7 @@ class _Driver:
     def _do(self, action: Action) -> tuple[Outcome | Answered, float]:
         if isinstance(action, Build | Speed):
             self._tried += 1
-        outcome = self.workbench.carry_out(action, max(1.0, self.budget_s - self.elapsed_s()))
+        outcome = self.workbench.carry_out(action, self.budget_s - self.elapsed_s())
         elapsed_s = self.elapsed_s()
         value = outcome.model_dump(mode="json") if isinstance(outcome, Noun) else {}
         self.study.record(action.content_digest, value, elapsed_s)

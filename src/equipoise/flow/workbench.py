@@ -52,7 +52,7 @@ CHUNK_BYTES = 8 * 2**20
 OPEN_TIMEOUT_S = 120.0
 BUILD_SHARE = 0.3
 CERTIFY_GRACE_S = 20.0
-"""What the proof may take past the budget: an answer that is late by seconds is worth more than none."""
+"""What all proofs together may take past the budget: an answer late by seconds is worth more than none."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Workbench:
 
         Args:
             action: What to do.
-            remaining_s: Wall time that is left of the budget; nothing may take longer.
+            remaining_s: Wall time that is left of the budget, seconds; below 0 where it has ended.
 
         Returns:
             What came of it; a `Failure` where it could not be done.
@@ -126,7 +126,8 @@ class Workbench:
         if isinstance(action, Best):
             return None
         if isinstance(action, Answer) and action.split == "certify":
-            remaining_s = max(remaining_s, CERTIFY_GRACE_S)
+            remaining_s += CERTIFY_GRACE_S
+        remaining_s = max(1.0, remaining_s)
         stage: Stage
         match action:
             case Build(recipe=recipe):
