@@ -283,8 +283,11 @@ def _rows(competitor: _Competitor, raced: Raced, prepared: Prepared) -> list[Row
 def _proof(competitor: _Competitor, answered: Answered, prepared: Prepared) -> dict[str, Any]:
     """The original, whoever offers it, loses nothing by identity; all others are tested."""
     given, config = prepared.material.baseline, competitor.config
-    is_given = config is not None and config.variant.recipe.is_original
-    if is_given and (config.runtime, config.precision) == (given.runtime, given.precision):
+    if (
+        config is not None
+        and config.variant.recipe.is_original
+        and (config.runtime, config.precision) == (given.runtime, given.precision)
+    ):
         return {"quality": answered.quality, "certified": True}
     judgement = answered.judgement
     if judgement is None:

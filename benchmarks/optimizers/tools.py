@@ -124,6 +124,8 @@ def nncf_quantize(task: Task) -> None:
 
 def nncf_accuracy_control(task: Task) -> None:
     """NNCF: `nncf.quantize_with_accuracy_control`, row by row as its examples validate."""
+    if task.validation.target is None:
+        raise TechniqueError("it needs the true answers to its validation rows, and there are none")
     nncf = quiet_nncf()
     model = read_ir(task.source)
     spec = open_natively(task.source).spec

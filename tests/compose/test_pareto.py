@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equipoise.compose.pareto import dominated, pareto
+from equipoise.compose.pareto import pareto
 
 points_strategy = st.lists(st.tuples(st.integers(0, 6).map(float), st.integers(0, 6).map(float)), max_size=25)
+
+
+def dominated(point: tuple[float, float], by: tuple[float, float]) -> bool:
+    """Whether `by` is no worse in both, and better in one."""
+    return by[0] <= point[0] and by[1] <= point[1] and by != point
 
 
 @given(points_strategy)

@@ -14,7 +14,7 @@ from scipy import stats
 
 from equipoise.core.certificate import Margin
 from equipoise.stats.metrics import METRIC_NAMES, metric_named
-from equipoise.stats.paired import paired_drop, tightest_drop
+from equipoise.stats.paired import DropTest, paired_drop
 from equipoise.stats.predictions import Predictions
 
 ACCURACY = metric_named("accuracy")
@@ -116,20 +116,21 @@ def test_difference_is_towards_worse(name: str, grouped: bool) -> None:
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("name", CERTIFIABLE)
-def test_p_value_falls_as_the_margin_grows_and_crosses_at_the_tightest_drop(name: str, grouped: bool) -> None:
+def test_p_value_falls_as_the_margin_grows_and_crosses_at_its_bound(name: str, grouped: bool) -> None:
     baseline, candidate, target = two_models(700)
     groups = np.arange(700) // 5 if grouped else None
     metric = metric_named(name)
 
-    def p_value(drop: float) -> float:
-        return paired_drop(metric, baseline, candidate, target, Margin(drop=drop), groups).p_value
+    def test(drop: float) -> DropTest:
+        return paired_drop(metric, baseline, candidate, target, Margin(drop=drop), groups)
 
-    p_values = [p_value(drop) for drop in np.linspace(0.0, 0.5, 12)]
+    p_values = [test(drop).p_value for drop in np.linspace(0.0, 0.5, 12)]
     assert all(later <= earlier + 1e-12 for earlier, later in pairwise(p_values))
-    tightest = tightest_drop(metric, baseline, candidate, target, groups)
-    assert tightest is not None
-    assert p_value(tightest) <= 0.05
-    assert p_value(tightest - 1e-5) > 0.05
+    difference = test(0.0).difference
+    assert difference is not None
+    assert difference.high is not None
+    assert test(difference.high + 1e-8).p_value <= 0.05
+    assert test(difference.high - 1e-5).p_value > 0.05
 
 
 @pytest.mark.parametrize("name", CERTIFIABLE)

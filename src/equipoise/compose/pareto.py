@@ -5,15 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def dominated(point: tuple[float, float], by: tuple[float, float]) -> bool:
-    """Whether `by` is no worse than `point` in both cost and loss, and better in one.
-
-    >>> dominated((2.0, 0.1), by=(1.0, 0.1)), dominated((1.0, 0.1), by=(1.0, 0.1))
-    (True, False)
-    """
-    return by[0] <= point[0] and by[1] <= point[1] and by != point
-
-
 def pareto(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
     """Indices of the points that no other dominates, the cheapest first.
 

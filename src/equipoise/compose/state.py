@@ -33,8 +33,9 @@ SCREEN_SECONDS = 0.12
 UNDER_TRAFFIC_SHARE, ALONE_SHARE = 0.45, 0.85
 """Largest share of the p99 limit that one batch may compute for: under traffic it also waits for the one before it."""
 P99_SAMPLES = 299
-RACE_SHARE_OF_ONE = 0.025
+RACE_SHARE_OF_ONE = 0.04
 """Share of the budget in which one finalist's p99 should be timed: a batch that takes longer is not worth its speed."""
+NEAR_MOST = 0.97
 SLOWEST_SWEPT_S = 0.25
 """A batch that takes longer than this is the last whose size is timed."""
 
@@ -94,12 +95,18 @@ class Screened:
     quality: Estimate | None = None
 
     def fastest(self, longest_s: float = math.inf) -> tuple[tuple[int, int], SpeedPoint]:
-        """The setting of most rows a second whose batches take at most `longest_s`; else that of the quickest batch."""
+        """The setting of most rows a second whose batches take at most `longest_s`; else that of the quickest batch.
+
+        Of those that are within 3% of the most, the one with the quickest batch: more would be noise.
+        """
         flat = [(lanes, point) for lanes, points in self.points.items() for point in points]
         allowed = [pair for pair in flat if pair[1].batch_s <= longest_s]
         if not allowed:
             return min(flat, key=lambda pair: pair[1].batch_s)
-        return max(allowed, key=lambda pair: pair[1].rows_per_s)
+        most = max(point.rows_per_s for _, point in allowed)
+        return min(
+            (pair for pair in allowed if pair[1].rows_per_s >= NEAR_MOST * most), key=lambda pair: pair[1].batch_s
+        )
 
 
 @dataclass
@@ -290,10 +297,10 @@ class SearchState:
     def longest_batch_s(self, screened: Screened) -> float:
         """A batch longer than this passes the p99 limit, or is too long to be timed often enough to say."""
         quickest_s = min(point.batch_s for points in screened.points.values() for point in points)
-        timeable_s = max(RACE_SHARE_OF_ONE * self.facts.budget_s / P99_SAMPLES, 2 * quickest_s)
         limit = self.facts.p99_limit_s
-        if limit is None:
-            return timeable_s
+        if limit is None:  # a p99 is good to know, and needed for nothing
+            return SLOWEST_SWEPT_S
+        timeable_s = max(RACE_SHARE_OF_ONE * self.facts.budget_s / P99_SAMPLES, 2 * quickest_s)
         return min(timeable_s, limit * (ALONE_SHARE if self.facts.rate_rps is None else UNDER_TRAFFIC_SHARE))
 
     def rows_per_s(self, screened: Screened) -> float:

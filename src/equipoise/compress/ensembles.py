@@ -10,17 +10,6 @@ BOOSTED = frozenset({"GradientBoostingClassifier", "GradientBoostingRegressor"})
 HISTOGRAM_BOOSTED = frozenset({"HistGradientBoostingClassifier", "HistGradientBoostingRegressor"})
 
 
-def final_estimator(model: Any) -> Any:
-    """The estimator that answers: the last step of a pipeline, the best of a search, or the model itself."""
-    while True:
-        if hasattr(model, "steps"):
-            model = model.steps[-1][1]
-        elif hasattr(model, "best_estimator_"):
-            model = model.best_estimator_
-        else:
-            return model
-
-
 def with_final_estimator(model: Any, replacement: Any) -> Any:
     """A copy of the model with another final estimator; a search becomes the best that it found."""
     while hasattr(model, "best_estimator_"):

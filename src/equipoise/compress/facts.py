@@ -6,10 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 from equipoise.compress.base import ModelFacts
-from equipoise.compress.ensembles import ensemble_size, final_estimator
-from equipoise.compress.tools import IR_FILE, ONNX_FILE, load_sklearn, nodes, open_natively, read_ir, tool
+from equipoise.compress.ensembles import ensemble_size
+from equipoise.compress.tools import IR_FILE, ONNX_FILE, load_sklearn, open_natively, read_ir, tool
 from equipoise.core.environment import Environment
 from equipoise.core.variant import Format
+from equipoise.onnx_tensors import nodes
+from equipoise.runtimes.sklearn import final_estimator
 
 
 def model_facts(artifact: Path, environment: Environment) -> ModelFacts:
@@ -37,8 +39,8 @@ def _contents(artifact: Path) -> tuple[Format, dict[str, int], int | None]:
         import onnx
 
         with tool("onnx"):
-            graph = onnx.load(artifact / ONNX_FILE, load_external_data=False).graph
-        return "onnx", dict(Counter(node.op_type for node in nodes(graph))), None
+            model = onnx.load(artifact / ONNX_FILE, load_external_data=False)
+        return "onnx", dict(Counter(node.op_type for node in nodes(model))), None
     model, _ = load_sklearn(artifact)
     steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
     operators = dict(Counter(type(step).__name__ for step in [*steps[:-1], final_estimator(model)]))

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
-from equipoise.compress.tools import ONNX_FILE, load_onnx, nodes, save_onnx, tool
+from equipoise.compress.tools import ONNX_FILE, load_onnx, save_onnx, tool
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
 from equipoise.errors import TechniqueError
+from equipoise.onnx_tensors import nodes
 from equipoise.telemetry import silence
 
 CLEANABLE = frozenset(
@@ -56,7 +57,7 @@ class GraphCleanup:
             after = onnx.load(context.folder / ONNX_FILE)
         for path in context.folder.iterdir():
             path.unlink()
-        count_before, count_after = len(list(nodes(before.graph))), len(list(nodes(after.graph)))
+        count_before, count_after = len(list(nodes(before))), len(list(nodes(after)))
         if count_after >= count_before:
             raise TechniqueError(f"nothing to clean: {count_before} nodes before, {count_after} after")
         after.graph.name = before.graph.name

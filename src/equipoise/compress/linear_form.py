@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
-from equipoise.compress.ensembles import final_estimator, with_final_estimator
+from equipoise.compress.ensembles import with_final_estimator
 from equipoise.compress.tools import load_sklearn, open_natively, save_sklearn, tool
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
 from equipoise.errors import TechniqueError
 from equipoise.preprocess.rows import Array
+from equipoise.runtimes.sklearn import final_estimator
 
 LINEAR = frozenset(
     {

@@ -12,7 +12,7 @@ import numpy as np
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
 from equipoise.compress.conversion import ABSOLUTE_SHARE, RELATIVE
 from equipoise.compress.double_trees import exact_thresholds
-from equipoise.compress.ensembles import HISTOGRAM_BOOSTED, final_estimator
+from equipoise.compress.ensembles import HISTOGRAM_BOOSTED
 from equipoise.compress.forest_votes import exact_votes
 from equipoise.compress.tools import load_sklearn, open_natively, save_onnx, tool
 from equipoise.core.recipe import Recipe, Step
@@ -20,7 +20,7 @@ from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.core.variant import DataUse, Format
 from equipoise.errors import ModelError, TechniqueError
 from equipoise.preprocess.rows import Array, Rows
-from equipoise.runtimes.sklearn import is_array_model, nested_estimators
+from equipoise.runtimes.sklearn import final_estimator, is_array_model, nested_estimators
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 MOST_ROWS = 1000

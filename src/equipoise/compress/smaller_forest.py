@@ -13,7 +13,6 @@ from equipoise.compress.ensembles import (
     FORESTS,
     HISTOGRAM_BOOSTED,
     ensemble_size,
-    final_estimator,
     with_final_estimator,
 )
 from equipoise.compress.tools import load_sklearn, save_sklearn, tool
@@ -21,6 +20,7 @@ from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
 from equipoise.errors import TechniqueError
 from equipoise.preprocess.rows import Array
+from equipoise.runtimes.sklearn import final_estimator
 
 SIZES = (10, 25, 50, 100, 200)
 DEPTH = 10

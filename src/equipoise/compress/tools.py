@@ -18,6 +18,7 @@ import numpy as np
 from equipoise.core.profile import Settings
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import EquipoiseError, TechniqueError
+from equipoise.onnx_tensors import nodes
 from equipoise.preprocess.rows import Array, Rows
 from equipoise.registry import runtimes
 from equipoise.telemetry import silence
@@ -76,21 +77,12 @@ def save_onnx(model: Any, folder: Path) -> None:
     """Save an ONNX model as `model.onnx`, its weights in one file beside it where they are too many for one file."""
     import onnx
 
-    used = {node.domain for node in nodes(model.graph)} | {node.domain for f in model.functions for node in f.node}
+    used = {node.domain for node in nodes(model)}
     kept = [opset for opset in model.opset_import if opset.domain in used or opset.domain in ("", "ai.onnx")]
     del model.opset_import[:]
     model.opset_import.extend(kept)
     large = model.ByteSize() > ONE_FILE_BYTES
     onnx.save(model, folder / ONNX_FILE, save_as_external_data=large, location="model.weights" if large else None)
-
-
-def nodes(graph: Any) -> Iterator[Any]:
-    """Every node of an ONNX graph and of the graphs inside its nodes."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                yield from nodes(inner)
 
 
 def read_ir(source: Path) -> Any:

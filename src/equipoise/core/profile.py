@@ -8,7 +8,7 @@ from equipoise.core.estimate import Estimate
 from equipoise.core.noun import Noun
 
 RuntimeName = str
-Precision = Literal["f32", "bf16", "f16", "int8", "f64"]
+Precision = Literal["f32", "bf16", "f16", "int8", "int8_bf16", "f64"]
 
 
 class Settings(Noun):
@@ -16,8 +16,8 @@ class Settings(Noun):
 
     Attributes:
         runtime: Registered name of the runtime.
-        precision: Arithmetic that the runtime was told to use. A quantised graph says `int8`; what its remaining
-            floating-point parts compute in is then float32.
+        precision: Arithmetic that the runtime was told to use. A quantised graph says `int8` where its remaining
+            floating-point parts compute in float32, `int8_bf16` where they compute in bfloat16.
         threads: Threads that one replica computes with.
         replicas: Batches that are computed at the same time in one process.
         batch: Rows a batch, at most.

@@ -21,7 +21,7 @@ from equipoise.store.manifest import changed_files
 Array = NDArray[Any]
 # The largest difference, as a share of the largest expected figure of that output, that rounding can make between two
 # machines that compute in that precision.
-TOLERANCE: dict[str, float] = {"f64": 1e-6, "f32": 1e-4, "f16": 1e-2, "bf16": 4e-2, "int8": 4e-2}
+TOLERANCE: dict[str, float] = {"f64": 1e-6, "f32": 1e-4, "f16": 1e-2, "bf16": 4e-2, "int8": 4e-2, "int8_bf16": 4e-2}
 
 
 @dataclass(frozen=True)

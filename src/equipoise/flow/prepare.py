@@ -21,6 +21,7 @@ from equipoise.core.recipe import Recipe
 from equipoise.core.splits import Splits
 from equipoise.core.variant import Variant
 from equipoise.errors import BriefError, DataError, ModelError, SandboxError
+from equipoise.flow.children import open_child
 from equipoise.flow.evidence import MAIN, Judge
 from equipoise.flow.traffic import Traffic
 from equipoise.flow.workbench import CHECK_ROWS, Material
@@ -32,7 +33,7 @@ from equipoise.ingest.splits import split_rows
 from equipoise.ingest.study_data import StudyData, load_study_data
 from equipoise.ingest.table import Table, read_table
 from equipoise.ingest.trace import busiest_window, read_trace
-from equipoise.measure.session import answer, open_session
+from equipoise.measure.session import answer
 from equipoise.preprocess.answers import OutputMeaning
 from equipoise.preprocess.meaning import infer_meaning
 from equipoise.preprocess.person import person_scores
@@ -44,7 +45,6 @@ from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
 IMPORT_TIMEOUT_S = 300.0
-IMPORT_MEMORY_SHARE = 0.5
 WINDOW_SHARE, LEAST_WINDOW_S, MOST_WINDOW_S = 0.01, 2.0, 60.0
 """A trace's busiest window is replayed a few times for every finalist, and so lasts this share of the budget."""
 _imported = TypeAdapter(ImportedModel)
@@ -305,19 +305,11 @@ def _meaning(
     metric = brief.quality.metric
     if metric is None and data.rows.target is None:
         metric = "agreement"
-    with Sandbox(study.log("first-answers")) as child:
-        try:
-            child.call(
-                open_session,
-                baseline.runtime,
-                study.artifact(baseline.variant.artifact),
-                settings,
-                probe.feeds,
-                timeout_s=IMPORT_TIMEOUT_S,
-            )
+    try:
+        with open_child(baseline, settings, probe.feeds, study, "first-answers", timeout_s=IMPORT_TIMEOUT_S) as child:
             outputs: dict[str, Array] = child.call(answer, probe.feeds, 16, timeout_s=IMPORT_TIMEOUT_S)
-        except SandboxError as error:
-            raise _rejected(brief, data.rows, error) from error
+    except SandboxError as error:
+        raise _rejected(brief, data.rows, error) from error
     if metric is not None and ":" in metric:
         person_scores(metric, outputs, probe.target)  # whatever is wrong with it shows now
     return infer_meaning(

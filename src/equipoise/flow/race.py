@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from equipoise.compose.actions import Entrant, Race, Raced
+from equipoise.compose.actions import Config, Entrant, Race, Raced
 from equipoise.core.estimate import Estimate
 from equipoise.core.profile import LatencyQuantiles, Profile
 from equipoise.core.variant import Failure
 from equipoise.errors import EquipoiseError, SandboxError
+from equipoise.flow.children import OPEN_TIMEOUT_S, open_child
 from equipoise.host.sandbox import Sandbox
-from equipoise.measure.session import Round, open_session, time_batches
+from equipoise.measure.session import Round, time_batches
 from equipoise.runtimes.base import Array
 from equipoise.stats.intervals import median_of_rounds, quantile_estimate, ratio_of_rounds
 from equipoise.store.study import StudyFolder
 
 BLOCK = 4
 """Entrants beside the two baselines that are kept open at the same time."""
-OPEN_TIMEOUT_S = 120.0
 LEAST_TURN_S = 0.12
 LEAST_ROUNDS = 6
 """Fewer rounds give no 95% interval for their median."""
@@ -42,7 +42,7 @@ def race(
     action: Race,
     study: StudyFolder,
     sample: Mapping[str, Array],
-    memory_cap: Callable[[Entrant], int | None],
+    memory_cap: Callable[[Config], int | None],
     environment: str,
 ) -> Raced:
     """Time every entrant in a fresh process, in turns: A B C A B C ...; those whose turn it is not are stopped.
@@ -51,7 +51,7 @@ def race(
         action: Who, how often, how long, opening included; first the baseline, then the tuned baseline.
         study: Where raw samples and logs are kept.
         sample: Real rows to time with.
-        memory_cap: Largest resident size of an entrant's process, bytes; null for the default.
+        memory_cap: Largest resident size of a config's process, bytes; null for the default.
         environment: Digest of the environment that the profiles are bound to.
 
     Returns:
@@ -72,7 +72,7 @@ def race(
             runners = [
                 runner
                 for entrant in (*pair, *block)
-                if (runner := _enter(entrant, study, sample, memory_cap(entrant), raced, required=entrant in pair))
+                if (runner := _enter(entrant, entrant in pair, study, sample, memory_cap(entrant.config), raced))
             ]
             for runner in runners:
                 stack.callback(runner.child.close)
@@ -93,32 +93,27 @@ def race(
 
 def _enter(
     entrant: Entrant,
+    required: bool,
     study: StudyFolder,
     sample: Mapping[str, Array],
     memory_cap_bytes: int | None,
     raced: Raced,
-    required: bool,
 ) -> _Runner | None:
     begin = time.monotonic()
-    config = entrant.config
-    child = Sandbox(study.log(f"race-{entrant.content_digest[:16]}"), memory_cap_bytes)
-    try:
-        child.call(
-            open_session,
-            config.runtime,
-            study.artifact(config.variant.artifact),
-            entrant.settings,
-            sample,
-            timeout_s=OPEN_TIMEOUT_S,
-        )
-        cold_start_s = time.monotonic() - begin
-        warm = child.call(time_batches, entrant.settings.batch, 0.05, timeout_s=OPEN_TIMEOUT_S)
-    except EquipoiseError as error:
-        child.close()
-        if required:
-            raise
-        raced.failures[entrant.name] = _failure(entrant, error)
-        return None
+    log = f"race-{entrant.content_digest[:16]}"
+    with ExitStack() as stack:
+        try:
+            child = stack.enter_context(
+                open_child(entrant.config, entrant.settings, sample, study, log, memory_cap_bytes=memory_cap_bytes)
+            )
+            cold_start_s = time.monotonic() - begin
+            warm = child.call(time_batches, entrant.settings.batch, 0.05, timeout_s=OPEN_TIMEOUT_S)
+        except EquipoiseError as error:
+            if required:
+                raise
+            raced.failures[entrant.name] = _failure(entrant, error)
+            return None
+        stack.pop_all()  # it stays open for its turns
     child.pause()
     return _Runner(entrant, child, cold_start_s, float(np.median(warm.batch_s)))
 

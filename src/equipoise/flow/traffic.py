@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,19 +14,18 @@ from equipoise.core.brief import WorkloadBrief
 from equipoise.core.estimate import Estimate
 from equipoise.core.plan import BatchRule
 from equipoise.core.profile import LatencyQuantiles, Profile
-from equipoise.host.sandbox import Sandbox
+from equipoise.flow.children import open_child
 from equipoise.measure.arrivals import arrivals, share_of
-from equipoise.measure.load import LoadResult, run_load, sustainable_rate
-from equipoise.measure.session import answer_index, open_session
+from equipoise.measure.load import LATE_SHARE, LoadResult, run_load, sustainable_rate
+from equipoise.measure.session import answer_index
 from equipoise.policy.batch import ServiceModel, batch_rule
 from equipoise.policy.cost import machines_needed
 from equipoise.runtimes.base import Array
 from equipoise.stats.intervals import quantile_estimate
 from equipoise.store.study import StudyFolder
 
-OPEN_TIMEOUT_S = 120.0
-P99_SAMPLES = 320
-"""Requests of a run that bound its p99 with a few to spare."""
+P99_SAMPLES = 375
+"""Requests of a run that are meant to arrive, so that the 299 that bound a p99 nearly always do."""
 MOST_UTILISED = 0.9
 """Without a p99 limit, a machine is given at most this share of its throughput: beyond it queues grow without end."""
 MOST_PROBES = 4
@@ -53,12 +52,14 @@ class Traffic:
     def on_one_machine(self, rate_rps: float, seconds: float, seed: int) -> NDArray[np.float64]:
         """Arrivals on one machine that gets `rate_rps` of the traffic, for `seconds`: at least one.
 
-        A trace's whole window is replayed, thinned as a load balancer would, never stretched or compressed; a rate
-        above its own is drawn as Poisson arrivals.
+        A trace's window is replayed whole, as often as it goes into that time and at least once: thinned as a load
+        balancer would, anew each time, never stretched or compressed. A rate above its own is drawn as Poisson
+        arrivals.
         """
         rng = np.random.default_rng(seed)
-        if self.trace_s is not None and rate_rps <= self.rate_rps:
-            times = share_of(self.trace_s, rate_rps / self.rate_rps, rng)
+        if self.trace_s is not None and self.window_s is not None and rate_rps <= self.rate_rps:
+            share, replays = rate_rps / self.rate_rps, max(1, round(seconds / self.window_s))
+            times = np.concatenate([k * self.window_s + share_of(self.trace_s, share, rng) for k in range(replays)])
         else:
             kind = "poisson" if self.trace_s is not None else self.workload.arrivals
             times = arrivals(kind, rate_rps, seconds, rng)
@@ -98,15 +99,8 @@ def put_under_traffic(
     throughput_rps = max(point.rows_per_s for point in action.points)
     service = ServiceModel([(point.batch, point.batch_s) for point in action.points])
     begin = time.monotonic()
-    with Sandbox(study.log(f"load-{entrant.content_digest[:16]}"), memory_cap_bytes) as child:
-        child.call(
-            open_session,
-            entrant.config.runtime,
-            study.artifact(entrant.config.variant.artifact),
-            entrant.settings,
-            sample,
-            timeout_s=OPEN_TIMEOUT_S,
-        )
+    log = f"load-{entrant.content_digest[:16]}"
+    with open_child(entrant.config, entrant.settings, sample, study, log, memory_cap_bytes=memory_cap_bytes) as child:
         cold_start_s = time.monotonic() - begin
         run_s = traffic.window_s or max(1.0, action.seconds / (MOST_PROBES + 2))
         probes = max(1, min(MOST_PROBES, int(action.seconds / run_s) - 2))
@@ -119,40 +113,24 @@ def put_under_traffic(
             )
             return answered
 
-        ceiling_rps = MOST_UTILISED * throughput_rps
-        if limit_s is None:
-            sustained_rps = ceiling_rps
-        elif traffic.rate_rps <= ceiling_rps and load_at(traffic.rate_rps).late_share(limit_s) <= 0.01:
-            sustained_rps = traffic.rate_rps
-        else:
-            most_rps = min(throughput_rps, traffic.rate_rps)
-            sustained_rps = sustainable_rate(load_at, limit_s, most_rps, probes)
+        sustained_rps = _sustained_rps(load_at, traffic.rate_rps, throughput_rps, limit_s, probes)
         share_rps = traffic.rate_rps
         if sustained_rps > 0:
             share_rps /= machines_needed(traffic.rate_rps, sustained_rps)
-        share_rps = min(max(share_rps, P99_SAMPLES / (2 * run_s)), ceiling_rps)
+        share_rps = min(max(share_rps, P99_SAMPLES / (2 * run_s)), MOST_UTILISED * throughput_rps)
         final = load_at(share_rps, 2 * run_s)
         peak_memory_bytes = child.peak_memory_bytes
-    study.save_arrays(f"load-{action.content_digest}", {"latency_s": final.latency_s, "batch_rows": final.batch_rows})
-    # A run that was given up answered only its luckiest requests: their quantiles would flatter it.
-    seen = final.latency_s if final.unfinished == 0 else np.empty(0)
+    samples = f"load-{action.content_digest}"
+    study.save_arrays(samples, {"latency_s": final.latency_s, "batch_rows": final.batch_rows})
     method = f"open loop, {share_rps:,.1f} requests/s on one machine, from intended arrival"
     profile = Profile(
-        latency_s=LatencyQuantiles(
-            p50=_quantile(seen, 0.5, method), p95=_quantile(seen, 0.95, method), p99=_quantile(seen, 0.99, method)
-        ),
-        throughput_rps=Estimate(
-            value=throughput_rps, low=None, high=None, n=len(action.points), method="best median over batch sizes"
-        ),
+        latency_s=_latency(final, method),
+        throughput_rps=_figure(throughput_rps, "best median over batch sizes", n=len(action.points)),
         sustained_rps=sustained_rps,
-        peak_memory_bytes=Estimate(
-            value=float(peak_memory_bytes), low=None, high=None, n=1, method="largest resident size, sampled"
-        ),
-        cold_start_s=Estimate(
-            value=cold_start_s, low=None, high=None, n=1, method="from starting the process to the first answer"
-        ),
+        peak_memory_bytes=_figure(peak_memory_bytes, "largest resident size, sampled"),
+        cold_start_s=_figure(cold_start_s, "from starting the process to the first answer"),
         environment=environment,
-        samples=f"load-{action.content_digest}",
+        samples=samples,
     )
     return Loaded(profile=profile, batch_rule=_rule(action, service, limit_s, share_rps))
 
@@ -171,6 +149,28 @@ def _rule(action: Load, service: ServiceModel, limit_s: float | None, rate_rps: 
     return batch_rule(service, limit_s, rate_rps, replicas=settings.replicas)
 
 
-def _quantile(samples: NDArray[np.float64], q: float, method: str) -> Estimate | None:
-    estimate = quantile_estimate(samples, q) if len(samples) else None
-    return None if estimate is None else estimate.model_copy(update={"method": f"{method}; {estimate.method}"})
+def _sustained_rps(
+    load_at: Callable[[float], LoadResult], rate_rps: float, throughput_rps: float, limit_s: float | None, probes: int
+) -> float:
+    """Requests a second that one machine answers within the limit; the whole traffic, where one machine does."""
+    ceiling_rps = MOST_UTILISED * throughput_rps
+    if limit_s is None:
+        return ceiling_rps
+    if rate_rps <= ceiling_rps and load_at(rate_rps).late_share(limit_s) <= LATE_SHARE:
+        return rate_rps
+    return sustainable_rate(load_at, limit_s, min(throughput_rps, rate_rps), probes)
+
+
+def _latency(run: LoadResult, method: str) -> LatencyQuantiles:
+    # A run that was given up answered only its luckiest requests: their quantiles would flatter it.
+    seen = run.latency_s if run.unfinished == 0 else np.empty(0)
+
+    def quantile(q: float) -> Estimate | None:
+        estimate = quantile_estimate(seen, q) if len(seen) else None
+        return None if estimate is None else estimate.model_copy(update={"method": f"{method}; {estimate.method}"})
+
+    return LatencyQuantiles(p50=quantile(0.5), p95=quantile(0.95), p99=quantile(0.99))
+
+
+def _figure(value: float, method: str, n: int = 1) -> Estimate:
+    return Estimate(value=float(value), low=None, high=None, n=n, method=method)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from equipoise.compose.actions import (
     Best,
     Build,
     Config,
-    Entrant,
     Load,
     Loaded,
     Outcome,
@@ -38,10 +36,11 @@ from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
 from equipoise.errors import EquipoiseError, InputError, SandboxError
+from equipoise.flow.children import OPEN_TIMEOUT_S, open_child
 from equipoise.flow.race import race
 from equipoise.flow.traffic import Traffic, put_under_traffic
 from equipoise.host.sandbox import Sandbox
-from equipoise.measure.session import answer, open_session, sweep
+from equipoise.measure.session import answer, sweep
 from equipoise.preprocess.rows import Rows
 from equipoise.store.study import StudyFolder
 
@@ -49,8 +48,9 @@ Array = NDArray[Any]
 CHECK_ROWS = 256
 SAMPLE_ROWS = 512
 CHUNK_BYTES = 8 * 2**20
-OPEN_TIMEOUT_S = 120.0
 BUILD_SHARE = 0.3
+BASELINE_LEAST_S = 10.0
+"""What the original's own answers to the certify rows may take at least: without them a whole study is lost."""
 CERTIFY_GRACE_S = 20.0
 """What all proofs together may take past the budget: an answer late by seconds is worth more than none."""
 
@@ -127,6 +127,8 @@ class Workbench:
             return None
         if isinstance(action, Answer) and action.split == "certify":
             remaining_s += CERTIFY_GRACE_S
+            if action.config == self.material.baseline:
+                remaining_s = max(remaining_s, BASELINE_LEAST_S)
         remaining_s = max(1.0, remaining_s)
         stage: Stage
         match action:
@@ -274,7 +276,7 @@ class Workbench:
             self.material.traffic,
             self.study,
             self._sample,
-            self._memory_cap(action.entrant),
+            self._memory_cap(action.entrant.config),
             self.material.environment,
             self.material.seed,
             self.material.limits.p99_s,
@@ -300,17 +302,16 @@ class Workbench:
             batch=1,
             default=default,
         )
-        entrant = Entrant(name=config.name, config=config, settings=settings)
-        child = Sandbox(self.study.log(f"run-{config.content_digest[:16]}"), self._memory_cap(entrant))
+        child = open_child(
+            config,
+            settings,
+            self._sample,
+            self.study,
+            f"run-{config.content_digest[:16]}",
+            memory_cap_bytes=self._memory_cap(config),
+            timeout_s=max(5.0, min(remaining_s, OPEN_TIMEOUT_S)),
+        )
         try:
-            child.call(
-                open_session,
-                config.runtime,
-                self._place(config.variant),
-                settings,
-                self._sample,
-                timeout_s=max(5.0, min(remaining_s, OPEN_TIMEOUT_S)),
-            )
             if check:
                 self._check(config, child, remaining_s)
         except BaseException:
@@ -353,9 +354,9 @@ class Workbench:
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _memory_cap(self, entrant: Entrant) -> int | None:
+    def _memory_cap(self, config: Config) -> int | None:
         """The brief's limit, for everything but the baseline, which must be measured whatever it takes."""
-        return None if entrant.config == self.material.baseline else self.material.limits.memory_bytes
+        return None if config == self.material.baseline else self.material.limits.memory_bytes
 
     # --- look-ups -----------------------------------------------------------------------------------------------
 
@@ -364,9 +365,6 @@ class Workbench:
             return self.material.originals[recipe.source]
         known = self._variants.get(recipe.content_digest)
         return known if known is not None else self._build(recipe, remaining_s)
-
-    def _place(self, variant: Variant) -> Path:
-        return self.study.artifact(variant.artifact)
 
     def _outputs_name(self, action: Answer) -> str:
         return f"{action.split}-{action.content_digest}"

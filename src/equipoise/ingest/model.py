@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from equipoise.core.tensor import ModelSpec
 from equipoise.core.variant import Format
 from equipoise.errors import ModelError
 from equipoise.ingest.table import Table
+from equipoise.preprocess.answers import ClassLabel
+from equipoise.preprocess.meaning import Task
 
-Task = Literal["classes", "numbers"]
-ClassLabel = str | bool | int | float
 PICKLE_SUFFIXES = (".joblib", ".pkl")
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from equipoise.core.tensor import DType, ModelSpec, TensorSpec
 from equipoise.errors import ModelError
-from equipoise.ingest.model import ClassLabel, ImportedModel, Task
-from equipoise.ingest.onnx_weights import check_weights, external_tensors
+from equipoise.ingest.model import ImportedModel
+from equipoise.ingest.onnx_weights import check_weights
+from equipoise.onnx_tensors import external_tensors, nodes
+from equipoise.preprocess.answers import ClassLabel
+from equipoise.preprocess.meaning import Task
 from equipoise.runtimes.external_data import external_data_files
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1
@@ -56,14 +58,14 @@ def import_onnx(path: Path, folder: Path) -> ImportedModel:
 def _import(path: Path, folder: Path) -> ImportedModel:
     proto = _parsed(path)
     _check_versions(path, proto)
-    nodes = [node for graph in _graphs(proto) for node in graph.node]
-    _check_domains(path, proto, nodes)
+    all_nodes = list(nodes(proto))
+    _check_domains(path, proto, all_nodes)
     check_weights(path, proto)
     files = external_data_files(path)
     _copy(path, proto, files, folder)
-    warnings = _check_standard(path, folder, nodes)
-    operators = Counter(node.op_type for node in nodes)
-    class_labels = _class_labels(nodes)
+    warnings = _check_standard(path, folder, all_nodes)
+    operators = Counter(node.op_type for node in all_nodes)
+    class_labels = _class_labels(all_nodes)
     task: Task | None = "classes" if any(name in operators for name in CLASSIFIERS) else None
     return ImportedModel(
         format="onnx",
@@ -114,18 +116,6 @@ def _parsed(path: Path) -> Any:
             "needed a complete ONNX model: export or copy it again",
         )
     return proto
-
-
-def _graphs(proto: Any) -> Iterator[Any]:
-    """The main graph, every graph inside its nodes, and the model's own functions."""
-    waiting = [proto.graph, *proto.functions]
-    while waiting:
-        graph = waiting.pop()
-        yield graph
-        for node in graph.node:
-            for attribute in node.attribute:
-                waiting += [attribute.g] if attribute.HasField("g") else []
-                waiting += list(attribute.graphs)
 
 
 def _check_versions(path: Path, proto: Any) -> None:
@@ -190,7 +180,7 @@ def _copy(path: Path, proto: Any, files: tuple[Path, ...], folder: Path) -> None
         for entry in tensor.external_data:
             if entry.key == "location":
                 name = renamed.get((root / entry.value).resolve(), "")
-                if not name:  # a second place for one weight, or a weight inside a function
+                if not name:  # a second place for one weight
                     raise ModelError(
                         str(path), f"weights of {tensor.name!r} are said to be in {entry.value!r}", "export it again"
                     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from equipoise.errors import ModelError
+from equipoise.onnx_tensors import external_place, is_external, tensors
 
 BITS = {
     "FLOAT": 32, "UINT8": 8, "INT8": 8, "UINT16": 16, "INT16": 16, "INT32": 32, "INT64": 64, "BOOL": 8, "FLOAT16": 16,
@@ -31,37 +31,8 @@ def check_weights(path: Path, proto: Any) -> None:
     Raises:
         ModelError: A weight has fewer or more bytes than declared, a type that is not known, or a negative size.
     """
-    for tensor in _tensors(proto):
+    for tensor in tensors(proto):
         _check(path, tensor)
-
-
-def external_tensors(proto: Any) -> Iterator[Any]:
-    """Every tensor of a model whose numbers lie in a file of their own."""
-    return (tensor for tensor in _tensors(proto) if _is_external(tensor))
-
-
-def _tensors(proto: Any) -> Iterator[Any]:
-    waiting = [proto.graph, *proto.functions]
-    while waiting:
-        graph = waiting.pop()
-        yield from getattr(graph, "initializer", ())
-        for sparse in getattr(graph, "sparse_initializer", ()):
-            yield from (sparse.values, sparse.indices)
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
-                for sparse in [attribute.sparse_tensor, *attribute.sparse_tensors]:
-                    yield from (sparse.values, sparse.indices) if sparse.HasField("values") else ()
-                waiting += [attribute.g] if attribute.HasField("g") else []
-                waiting += list(attribute.graphs)
-
-
-def _is_external(tensor: Any) -> bool:
-    import onnx
-
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
 def _check(path: Path, tensor: Any) -> None:
@@ -76,11 +47,11 @@ def _check(path: Path, tensor: Any) -> None:
     count = prod(tensor.dims)
     if kind not in BITS:
         entries = len(tensor.string_data)
-        if kind != "STRING" or entries != count or _is_external(tensor):
+        if kind != "STRING" or entries != count or is_external(tensor):
             raise ModelError(str(path), f"{what} of type {kind} holds {entries:,} entries", NEEDED)
         return
     wanted = (count * BITS[kind] + 7) // 8
-    if _is_external(tensor):
+    if is_external(tensor):
         _check_external(path, tensor, what, wanted)
     elif tensor.HasField("raw_data"):
         _require(path, what, len(tensor.raw_data), wanted)
@@ -94,21 +65,18 @@ def _check(path: Path, tensor: Any) -> None:
 
 
 def _check_external(path: Path, tensor: Any, what: str, wanted: int) -> None:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    numbers = {}
-    for key in ("offset", "length"):
-        text = entries.get(key, "0")
-        if not (text.isascii() and text.isdigit()):
-            raise ModelError(str(path), f"{what} has the {key} {text!r}", "needed a number of bytes: export it again")
-        numbers[key] = int(text)
-    if "length" in entries:
-        _require(path, f"{what}, in {entries.get('location')!r},", numbers["length"], wanted)
+    try:
+        place = external_place(tensor)
+    except ValueError as error:
+        raise ModelError(str(path), f"{what} has {error}", "export the model again") from None
+    if place.length_bytes is not None:
+        _require(path, f"{what}, in {place.location!r},", place.length_bytes, wanted)
         return
-    file = path.resolve().parent / entries.get("location", "")
+    file = path.resolve().parent / place.location
     if ".." not in file.parts and file.is_file():  # where it may lie is checked for all of them elsewhere
-        found = file.stat().st_size - numbers["offset"]
+        found = file.stat().st_size - place.offset_bytes
         if found < wanted:
-            _require(path, f"{what}, in {entries.get('location')!r},", max(0, found), wanted)
+            _require(path, f"{what}, in {place.location!r},", max(0, found), wanted)
 
 
 def _require(path: Path, what: str, found: int, wanted: int) -> None:

@@ -12,9 +12,11 @@ from pydantic import TypeAdapter
 
 from equipoise.core.tensor import DType, ModelSpec, TensorSpec
 from equipoise.errors import DataError, ModelError
-from equipoise.ingest.model import ClassLabel, ImportedModel, Task
+from equipoise.ingest.model import ImportedModel
 from equipoise.ingest.table import Table
+from equipoise.preprocess.answers import ClassLabel
 from equipoise.preprocess.columns import listed
+from equipoise.preprocess.meaning import Task
 from equipoise.runtimes.sklearn import TRUSTED_TYPES
 
 # Parts of a hyper-parameter search, which is read for the best estimator it holds and not kept.

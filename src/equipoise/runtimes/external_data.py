@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from equipoise.errors import ModelError
+from equipoise.onnx_tensors import external_place, external_tensors
 
 
 def external_data_files(model: Path) -> tuple[Path, ...]:
@@ -34,11 +34,7 @@ def external_data_files(model: Path) -> tuple[Path, ...]:
         proto = onnx.load(model, load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
         raise ModelError(str(model), f"not readable as ONNX ({error})", "give a complete .onnx file") from error
-    files: dict[Path, None] = {}
-    for tensor in _tensors(proto.graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            files[_confined(model, tensor)] = None
-    return tuple(files)
+    return tuple(dict.fromkeys(_confined(model, tensor) for tensor in external_tensors(proto)))
 
 
 def _mentions_location(model: Path) -> bool:
@@ -50,24 +46,11 @@ def _mentions_location(model: Path) -> bool:
         raise ModelError(str(model), f"cannot be read ({error})", "give a readable, non-empty .onnx file") from error
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            if attribute.HasField("g"):
-                yield from _tensors(attribute.g)
-            for inner in attribute.graphs:
-                yield from _tensors(inner)
-
-
 def _confined(model: Path, tensor: Any) -> Path:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
+    try:
+        location, offset_bytes, length_bytes = external_place(tensor)
+    except ValueError as error:
+        raise ModelError(str(model), f"weights of {tensor.name!r} have {error}", "export the model again") from None
     inside = "keep a model and its weight files in one folder, and export it again if this one moved"
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     if not location or posix.is_absolute() or windows.is_absolute() or windows.drive or ".." in windows.parts:
@@ -78,7 +61,7 @@ def _confined(model: Path, tensor: Any) -> Path:
         raise ModelError(str(model), f"weights of {tensor.name!r} lead out of the folder, to {path}", inside)
     if not path.is_file():
         raise ModelError(str(model), f"weight file {location!r} is missing", f"put it beside the model, in {folder}")
-    end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+    end = offset_bytes + (length_bytes or 0)
     if end > path.stat().st_size:
         found = f"weight file {location!r} has {path.stat().st_size:,} bytes, tensor {tensor.name!r} ends at {end:,}"
         raise ModelError(str(model), found, "copy the whole weight file again")

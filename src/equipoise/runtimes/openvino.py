@@ -25,6 +25,7 @@ DTYPES: dict[str, DType] = {
 }  # fmt: skip
 FILES: dict[Format, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
 RESULT_SUFFIX = "/sink_port_0"
+REST_OF_QUANTIZED = {"int8": "f32", "int8_bf16": "bf16"}
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 F16_FLAGS = frozenset({"avx512_fp16", "amx_fp16", "asimdhp"})
 
@@ -71,18 +72,18 @@ class OpenVino:
 
     The precision is set on every compile: left alone, OpenVINO computes float32 models in bfloat16 on CPUs that have
     it, so that what was measured would not be what is served elsewhere. A quantised graph computes its remaining
-    floating-point parts in float32. One replica is compiled for latency, several for throughput, with a stream and an
-    infer request each.
+    floating-point parts in float32, or in bfloat16 where that is asked for. One replica is compiled for latency,
+    several for throughput, with a stream and an infer request each.
     """
 
     name: ClassVar[str] = "openvino"
     formats: ClassVar[tuple[Format, ...]] = ("onnx", "openvino")
 
     def precisions(self, format: Format, quantized: bool, environment: Environment) -> tuple[Precision, ...]:  # noqa: A002, ARG002
-        """Float32 first, then the half precisions that this CPU computes in; int8 alone for a quantised graph."""
-        if quantized:
-            return ("int8",)
+        """Float32 first, then the half precisions that this CPU computes in; for the rest of a quantised graph too."""
         flags = set(environment.cpu_flags)
+        if quantized:
+            return ("int8", "int8_bf16") if flags & BF16_FLAGS else ("int8",)
         halves: tuple[tuple[Precision, frozenset[str]], ...] = (("bf16", BF16_FLAGS), ("f16", F16_FLAGS))
         return ("f32", *(precision for precision, needed in halves if flags & needed))
 
@@ -128,7 +129,7 @@ def output_name(port: Any) -> str:
 
 def _properties(settings: Settings) -> dict[str, Any]:
     properties: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": "f32" if settings.precision == "int8" else settings.precision
+        "INFERENCE_PRECISION_HINT": REST_OF_QUANTIZED.get(settings.precision, settings.precision)
     }
     if settings.default:
         return properties

@@ -95,7 +95,9 @@ class SklearnSession:
         self._as_array = is_array_model(spec, estimator)
         self._missing_text = None if _fitted_on_none(estimator) else np.nan
         self._outputs = {output.name for output in spec.outputs}
-        self._argmax = "probabilities" in self._outputs and type(_last(estimator)).__name__ in ARGMAX_CLASSIFIERS
+        self._argmax = (
+            "probabilities" in self._outputs and type(final_estimator(estimator)).__name__ in ARGMAX_CLASSIFIERS
+        )
 
     def prepare(self, feeds: Mapping[str, Array]) -> Any:
         """The table, or the plain array, that the estimator was fitted on the like of."""
@@ -195,6 +197,17 @@ def is_array_model(spec: ModelSpec, estimator: Any) -> bool:
     return names == ["x"] and not hasattr(estimator, "feature_names_in_")
 
 
+def final_estimator(model: Any) -> Any:
+    """The estimator that answers: the last step of a pipeline, the best of a search, or the model itself."""
+    while True:
+        if hasattr(model, "steps"):
+            model = model.steps[-1][1]
+        elif hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        else:
+            return model
+
+
 def nested_estimators(estimator: Any) -> Iterator[Any]:
     """The estimator and every fitted one inside it (steps of pipelines, parts of column transformers, members)."""
     yield estimator
@@ -220,16 +233,6 @@ def _fitted_on_none(estimator: Any) -> bool:
             if any(category is None for category in categories):
                 return True
     return False
-
-
-def _last(estimator: Any) -> Any:
-    while True:
-        if hasattr(estimator, "steps"):
-            estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return estimator
 
 
 def _labels(values: Any) -> Array:

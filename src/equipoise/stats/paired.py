@@ -165,37 +165,6 @@ def paired_drop(
         return _nothing(str(undefined), n)
 
 
-def tightest_drop(
-    metric: Metric,
-    baseline: Predictions,
-    candidate: Predictions,
-    target: NDArray[Any] | None,
-    groups: Groups | None = None,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> float | None:
-    """The smallest absolute margin that the same test would have passed, in the metric's units.
-
-    It is the test's one-sided upper bound, rounded up so that a margin of this size does pass.
-
-    Args:
-        metric: What is compared.
-        baseline: The original's answers to n rows.
-        candidate: The candidate's answers to the same rows.
-        target: True answers.
-        groups: Which rows belong together, [n]; null where rows are independent.
-        confidence: One minus the test's level.
-        seed: Of the bootstrap.
-
-    Returns:
-        The margin; null where no margin could be certified.
-    """
-    test = paired_drop(metric, baseline, candidate, target, Margin(drop=0.0), groups, confidence, seed)
-    if test.difference is None or test.difference.high is None:
-        return None
-    return test.difference.high + 1e-9 * max(1.0, abs(test.difference.high))
-
-
 def _nothing(reason: str, n: int) -> DropTest:
     return DropTest(1.0, None, n, f"cannot certify: {reason}", 1.0, None, None)
 

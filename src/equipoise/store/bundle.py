@@ -22,6 +22,7 @@ from equipoise.core.noun import Noun
 from equipoise.core.plan import Plan
 from equipoise.core.splits import Splits
 from equipoise.errors import BundleError
+from equipoise.onnx_tensors import external_place, external_tensors
 from equipoise.store.artifacts import artifact_digest
 from equipoise.store.manifest import MANIFEST, Manifest, changed_files, write_manifest
 
@@ -221,22 +222,12 @@ def _external_files(model: Path) -> frozenset[str]:
     """Names of the files beside an ONNX file that hold its tensors."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-    def tensors(graph: Any) -> list[Any]:
-        found = list(graph.initializer)
-        for node in graph.node:
-            for attribute in node.attribute:
-                found += [attribute.t, *attribute.tensors]
-                for inner in (attribute.g, *attribute.graphs):
-                    found += tensors(inner) if inner.ByteSize() else []
-        return found
 
     try:
-        graph = onnx.load(str(model), load_external_data=False).graph
+        proto = onnx.load(model, load_external_data=False)
+        return frozenset(external_place(tensor).location for tensor in external_tensors(proto))
     except (DecodeError, OSError, ValueError) as error:
         raise BundleError(str(model), f"not readable as ONNX ({error})", "an artifact that opens") from error
-    return frozenset(ExternalDataInfo(tensor).location for tensor in tensors(graph) if uses_external_data(tensor))
 
 
 def _check_artifacts(folder: Path, plan: Plan) -> None:
