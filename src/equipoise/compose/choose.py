@@ -9,7 +9,7 @@ from equipoise.compose.actions import Action, Answered, Choice, Reply, Screening
 from equipoise.compose.certify import fixed_sequence, order_by_evidence
 from equipoise.compose.pareto import pareto
 from equipoise.compose.state import Screened, SearchState
-from equipoise.compose.wording import quality_reason
+from equipoise.compose.wording import dollars, quality_reason
 from equipoise.core.candidate import Candidate
 from equipoise.core.estimate import Estimate
 from equipoise.core.result import NearestMiss
@@ -68,7 +68,7 @@ def _rivals(state: SearchState, misses: dict[str, str | None], keep: str | None)
         if miss is not None:
             state.give_up(state.entrants[name].config, "choose", miss)
         elif keep is not None and not _beats(state, name, keep):
-            state.give_up(state.entrants[name].config, "choose", _no_gain(state, name))
+            state.give_up(state.entrants[name].config, "choose", _no_gain(state, name, keep))
         else:
             rivals.append(name)
     return rivals
@@ -145,12 +145,21 @@ def _ratio(state: SearchState, name: str, keep: str) -> Estimate | None:
     return (state.raced.ratio_to_baseline if of_deployed else state.raced.ratio_to_tuned).get(name)
 
 
-def _no_gain(state: SearchState, name: str) -> str:
-    ratio = state.raced.ratio_to_tuned.get(name) if state.raced else None
+def _no_gain(state: SearchState, name: str, keep: str) -> str:
+    original = "original as deployed" if state.entrants[keep].settings.default else "tuned original"
+    mine, other = state.cost_key(name)[0], state.cost_key(keep)[0]
+    if mine != other and state.facts.rate_rps is not None:
+        if math.isinf(mine):
+            return "no number of machines answers the traffic within the limit"
+        return (
+            f"not surely cheaper than the {original} at this traffic: {dollars(mine)} per million requests, where that "
+            f"costs {dollars(other)} and less than {dollars(other / REPLACE_RATIO)} is required"
+        )
+    ratio = _ratio(state, name, keep)
     if ratio is None or ratio.low is None:
-        return "timed too few rounds to say that it is cheaper than the tuned original"
+        return f"timed too few rounds to say that it is cheaper than the {original}"
     return (
-        f"not surely cheaper than the tuned original: {ratio.value:.2f} times as fast "
+        f"not surely cheaper than the {original}: {ratio.value:.2f} times as fast "
         f"(95% interval {ratio.low:.2f} to {ratio.high or ratio.value:.2f}, more than {REPLACE_RATIO} is required)"
     )
 

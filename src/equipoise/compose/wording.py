@@ -20,6 +20,15 @@ def quality_reason(judgement: Judgement, on: str = "search") -> str:
     return text
 
 
+def dollars(usd: float) -> str:
+    """US dollars, to the cent or to three digits.
+
+    >>> dollars(1234.5), dollars(0.01234)
+    ('$1,234.50', '$0.0123')
+    """
+    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.3g}"
+
+
 def _claim(name: str, judgement: Judgement) -> str:
     test = judgement.tests[name]
     verdict = next((verdict.verdict for verdict in judgement.verdicts if verdict.name == name), None)

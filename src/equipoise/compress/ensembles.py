@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from equipoise.compress.base import ModelFacts
+from equipoise.core.recipe import Recipe
+
 FORESTS = frozenset({"RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor"})
 BOOSTED = frozenset({"GradientBoostingClassifier", "GradientBoostingRegressor"})
 HISTOGRAM_BOOSTED = frozenset({"HistGradientBoostingClassifier", "HistGradientBoostingRegressor"})
@@ -19,6 +22,12 @@ def with_final_estimator(model: Any, replacement: Any) -> Any:
     changed = copy.copy(model)
     changed.steps = [*model.steps[:-1], (model.steps[-1][0], with_final_estimator(model.steps[-1][1], replacement))]
     return changed
+
+
+def is_whole_ensemble(model: ModelFacts, recipe: Recipe) -> bool:
+    """Whether it is an ensemble of trees in scikit-learn that no step has made smaller or replaced."""
+    done = {"smaller_forest", "linear_form"} & {step.technique for step in recipe.steps}
+    return model.format == "sklearn" and model.estimators is not None and not done
 
 
 def ensemble_size(estimator: Any) -> int | None:

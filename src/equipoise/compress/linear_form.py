@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
-from equipoise.compress.ensembles import with_final_estimator
+from equipoise.compress.ensembles import is_whole_ensemble, with_final_estimator
 from equipoise.compress.tools import load_sklearn, open_natively, save_sklearn, tool
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
@@ -44,8 +44,7 @@ class LinearForm:
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
         """For ensembles of trees, binned first."""
-        done = {"smaller_forest", "linear_form"} & {step.technique for step in recipe.steps}
-        if model.format != "sklearn" or model.estimators is None or done:
+        if not is_whole_ensemble(model, recipe):
             return []
         return [Step(technique=self.name, parameters={"features": features}) for features in ("binned", "scaled")]
 

@@ -13,6 +13,7 @@ from equipoise.compress.ensembles import (
     FORESTS,
     HISTOGRAM_BOOSTED,
     ensemble_size,
+    is_whole_ensemble,
     with_final_estimator,
 )
 from equipoise.compress.tools import load_sklearn, save_sklearn, tool
@@ -43,8 +44,7 @@ class SmallerForest:
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
         """Usual sizes below the present one, from the middle outwards; then trees cut at a depth."""
-        done = {"smaller_forest", "linear_form"} & {step.technique for step in recipe.steps}
-        if model.format != "sklearn" or model.estimators is None or done:
+        if model.estimators is None or not is_whole_ensemble(model, recipe):
             return []
         sizes = [size for size in reversed(SIZES) if size < model.estimators]
         # From the middle outwards: a budget that ends early has then seen a bold and a careful one.

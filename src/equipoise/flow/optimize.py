@@ -32,8 +32,8 @@ from equipoise.store.study import StudyFolder
 STUDY = "study"
 BRIEF = "brief.json"
 BEST = "best.json"
-BREADTH_S = 10.0
-FINISH_SHARE = 0.05
+FINISH_SHARE, MOST_FINISH_S = 0.05, 10.0
+"""Share of the budget that is kept back for writing the answer, and the most of it."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -235,7 +235,7 @@ def search_facts(prepared: Prepared) -> SearchFacts:
     brief = prepared.brief
     return SearchFacts(
         budget_s=brief.limits.budget_s,
-        finish_s=min(BREADTH_S, FINISH_SHARE * brief.limits.budget_s),
+        finish_s=min(MOST_FINISH_S, FINISH_SHARE * brief.limits.budget_s),
         n_search=material.splits["search"].n,
         n_certify=material.splits["certify"].n,
         cores=material.cores,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     path = Path(brief.model.path)
     model, original = _import(path, Recipe(), brief, table, study)
     data = load_study_data(brief, model.spec, table)
-    alternatives: dict[str, tuple[ImportedModel, Variant]] = {}
-    for other in map(Path, brief.model.alternatives):
-        imported = _import(other, Recipe(source=_source_name(other, alternatives)), brief, table, study)
-        check_alternative(other, model, imported[0])
-        alternatives[imported[1].recipe.source] = imported
+    alternatives = _alternatives(brief, model, table, study)
     baseline = native_config(original, machine)
     meaning = _meaning(brief, model, data, baseline, study)
     index, splits = split_rows(
@@ -117,37 +114,15 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         seed=brief.seed,
         source=brief.data.path,
     )
-    calibration = (
-        data.calibration
-        if data.calibration is not None
-        else data.rows.take(np.random.default_rng(brief.seed).permutation(index.calibrate))
-    )
+    calibration = data.calibration
+    if calibration is None:
+        calibration = data.rows.take(np.random.default_rng(brief.seed).permutation(index.calibrate))
     # In random order: where the budget allows some of the rows, it takes the first.
     shuffle = np.random.default_rng(brief.seed).permutation
-    rows = {
-        "search": data.rows.take(shuffle(index.search)),
-        "certify": data.rows.take(shuffle(index.certify)),
-    }
-    metric_name = _metric_name(brief, data, meaning)
-    judge = None
-    if metric_name != "none":
-        positive = _positive_class(brief, meaning)
-        judge = Judge(
-            metric=metric_named(metric_name, positive),
-            meaning=meaning,
-            data=brief.data,
-            max_drop=brief.quality.max_drop,
-            confidence=brief.quality.confidence,
-            splits=rows,
-            seed=brief.seed,
-        )
+    rows = {"search": data.rows.take(shuffle(index.search)), "certify": data.rows.take(shuffle(index.certify))}
+    judge = _judge(brief, data, meaning, rows)
     variants = {"model": original} | {source: variant for source, (_, variant) in alternatives.items()}
     facts = {"model": model} | {source: imported for source, (imported, _) in alternatives.items()}
-    # The person's alternatives in their own runtimes come first: nothing needs to be built, and much may be saved.
-    given = [configs_of(variant, machine) for _, variant in alternatives.values()]
-    originals = [configs[0] for configs in given]
-    originals += [config for config in configs_of(original, machine) if config != baseline]
-    originals += [config for configs in given for config in configs[1:]]
     note = extrapolation_note(price, machine)
     return Prepared(
         brief=brief,
@@ -167,7 +142,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         ),
         judge=judge,
         meaning=meaning,
-        originals=tuple(originals),
+        originals=_originals(baseline, [variant for _, variant in alternatives.values()], machine),
         recipes=_recipes(facts, machine),
         splits=splits,
         total_rows=int(np.count_nonzero(data.rows.population == MAIN)),
@@ -195,6 +170,25 @@ def configs_of(variant: Variant, machine: Environment) -> tuple[Config, ...]:
         for precision in runtime.precisions(variant.format, variant.quantized, machine)
     ]
     return tuple(sorted(found, key=lambda config: config != native))
+
+
+def _originals(baseline: Config, alternatives: Sequence[Variant], machine: Environment) -> tuple[Config, ...]:
+    """What can be measured unbuilt, the person's alternatives in their own runtimes first: they may save the most."""
+    given = [configs_of(variant, machine) for variant in alternatives]
+    others = [config for config in configs_of(baseline.variant, machine) if config != baseline]
+    return (*(configs[0] for configs in given), *others, *(config for configs in given for config in configs[1:]))
+
+
+def _alternatives(
+    brief: Brief, model: ImportedModel, table: Table, study: StudyFolder
+) -> dict[str, tuple[ImportedModel, Variant]]:
+    """The person's other models for the same job, by recipe source."""
+    found: dict[str, tuple[ImportedModel, Variant]] = {}
+    for path in map(Path, brief.model.alternatives):
+        source = _source_name(path, found)
+        found[source] = _import(path, Recipe(source=source), brief, table, study)
+        check_alternative(path, model, found[source][0])
+    return found
 
 
 def _import(
@@ -269,6 +263,21 @@ def _traffic(brief: Brief) -> Traffic | None:
     if workload.rate_rps is None:
         return None
     return Traffic(workload.rate_rps, workload.rate_rps, workload)
+
+
+def _judge(brief: Brief, data: StudyData, meaning: OutputMeaning, splits: dict[str, Rows]) -> Judge | None:
+    name = _metric_name(brief, data, meaning)
+    if name == "none":
+        return None
+    return Judge(
+        metric=metric_named(name, _positive_class(brief, meaning)),
+        meaning=meaning,
+        data=brief.data,
+        max_drop=brief.quality.max_drop,
+        confidence=brief.quality.confidence,
+        splits=splits,
+        seed=brief.seed,
+    )
 
 
 def _metric_name(brief: Brief, data: StudyData, meaning: OutputMeaning) -> str:

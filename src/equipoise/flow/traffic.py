@@ -24,7 +24,7 @@ from equipoise.runtimes.base import Array
 from equipoise.stats.intervals import quantile_estimate
 from equipoise.store.study import StudyFolder
 
-P99_SAMPLES = 375
+ARRIVALS_FOR_P99 = 375
 """Requests of a run that are meant to arrive, so that the 299 that bound a p99 nearly always do."""
 MOST_UTILISED = 0.9
 """Without a p99 limit, a machine is given at most this share of its throughput: beyond it queues grow without end."""
@@ -117,8 +117,9 @@ def put_under_traffic(
         share_rps = traffic.rate_rps
         if sustained_rps > 0:
             share_rps /= machines_needed(traffic.rate_rps, sustained_rps)
-        share_rps = min(max(share_rps, P99_SAMPLES / (2 * run_s)), MOST_UTILISED * throughput_rps)
-        final = load_at(share_rps, 2 * run_s)
+        final_s = traffic.window_s or 2 * run_s  # a trace holds no more than its window
+        share_rps = min(max(share_rps, ARRIVALS_FOR_P99 / final_s), MOST_UTILISED * throughput_rps)
+        final = load_at(share_rps, final_s)
         peak_memory_bytes = child.peak_memory_bytes
     samples = f"load-{action.content_digest}"
     study.save_arrays(samples, {"latency_s": final.latency_s, "batch_rows": final.batch_rows})
