@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from equipoise.compress.base import BuildContext
 from equipoise.compress.conversion import check_conversion
 from equipoise.compress.tools import load_sklearn, open_natively
 from equipoise.core.recipe import Step
-from equipoise.core.tensor import TensorSpec
+from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.errors import TechniqueError
 from equipoise.preprocess.rows import Rows
 from equipoise.registry import techniques
@@ -237,3 +238,44 @@ def test_a_class_that_the_teacher_never_answers_stays_known(tmp_path: Path, arra
     built = context("forest", calibration=Rows({"x": x[1:]}, None))
     techniques()["linear_form"].apply(source, Step(technique="linear_form"), built)
     assert answers(built.folder, {"x": x})["probabilities"].shape == (300, 3)
+
+
+def test_an_imputer_over_whole_and_decimal_columns_becomes_onnx(tmp_path: Path) -> None:
+    import pandas as pd
+    import skops.io
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": random.integers(18, 90, 300), "income": random.normal(3e4, 1e4, 300)})
+    frame.loc[::7, "income"] = np.nan
+    chosen = ColumnTransformer([("numbers", SimpleImputer(), ["age", "income"])])
+    model = make_pipeline(chosen, RandomForestClassifier(20, random_state=0)).fit(frame, frame["age"] > 50)
+    source, made = tmp_path / "source", tmp_path / "made"
+    source.mkdir()
+    made.mkdir()
+    skops.io.dump(model, source / "model.skops")
+    spec = ModelSpec(
+        inputs=(
+            TensorSpec(name="age", dtype="int64", shape=(None, 1)),
+            TensorSpec(name="income", dtype="float64", shape=(None, 1)),
+        ),
+        outputs=(
+            TensorSpec(name="label", dtype="bool", shape=(None,)),
+            TensorSpec(name="probabilities", dtype="float64", shape=(None, 2)),
+        ),
+    )
+    (source / "spec.json").write_text(spec.model_dump_json())
+    rows = Rows(
+        feeds={name: frame[name].to_numpy()[:, None] for name in frame},
+        target=None,
+        population=np.full(300, "main", dtype=object),
+    )
+    context = BuildContext(rows, "probabilities", made, seed=0, threads=1)
+    techniques()["onnx_form"].apply(source, Step(technique="onnx_form"), context)
+    session = open_natively(made)
+    assert session.spec.inputs[0].dtype == "int64"
+    found = session.run(session.prepare(rows.feeds))["probabilities"]
+    np.testing.assert_allclose(found, model.predict_proba(frame), atol=1e-5)

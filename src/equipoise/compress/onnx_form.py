@@ -24,6 +24,7 @@ from equipoise.runtimes.sklearn import final_estimator, is_array_model, nested_e
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 MOST_ROWS = 1000
+WHOLE_NUMBERS = ("int64", "int32", "bool")
 
 
 class OnnxForm:
@@ -72,7 +73,6 @@ class OnnxForm:
             if share == 1.0:
                 break
         if best is None:
-            print(reasons)
             raise TechniqueError(reasons[0])
         save_onnx(best, context.folder)
         return "onnx"
@@ -133,14 +133,40 @@ def _from_columns(estimator: Any, spec: ModelSpec, as_array: bool, *, double: bo
         kind = tensor.dtype if tensor.dtype in ("int64", "bool", "string") else dtype
         return _skl2onnx(estimator, [("x", _tensor_type(kind, tensor.shape[1]))])
     if _selects_columns(estimator):
-        types = {"float64": dtype, "float32": dtype}
-        return _skl2onnx(
-            estimator, [(tensor.name, _tensor_type(types.get(tensor.dtype, tensor.dtype), 1)) for tensor in spec.inputs]
-        )
+        return _from_named_columns(estimator, spec, dtype)
     if any(tensor.dtype == "string" for tensor in spec.inputs):
         raise TechniqueError("text columns without a ColumnTransformer that says what is done with them")
     whole = _skl2onnx(estimator, [("columns", _tensor_type(dtype, len(spec.inputs)))])
     return _joined(_columns(spec, dtype), whole, "columns", double=double)
+
+
+def _from_named_columns(estimator: Any, spec: ModelSpec, dtype: str) -> Any:
+    types = {"float64": dtype, "float32": dtype}
+    columns = {tensor.name: types.get(tensor.dtype, tensor.dtype) for tensor in spec.inputs}
+    try:
+        return _skl2onnx(estimator, [(name, _tensor_type(kind, 1)) for name, kind in columns.items()])
+    except (RuntimeError, TypeError):
+        whole = [name for name, kind in columns.items() if kind in WHOLE_NUMBERS]
+        if not whole:
+            raise
+    # An imputer or a scaler over whole and decimal columns takes one type in ONNX: whole numbers become decimal first.
+    widened = [(name, _tensor_type(dtype if name in whole else kind, 1)) for name, kind in columns.items()]
+    return _taking_integers(_skl2onnx(estimator, widened), {name: columns[name] for name in whole}, dtype)
+
+
+def _taking_integers(model: Any, columns: dict[str, str], dtype: str) -> Any:
+    """A model whose inputs of these names take whole numbers again, and cast them."""
+    import onnx
+
+    elements = onnx.TensorProto.DataType
+    for value in model.graph.input:
+        if value.name in columns:
+            _rename(model.graph, value.name, f"{value.name}_as_decimal")
+            value.type.tensor_type.elem_type = elements.Value(columns[value.name].upper())
+            to = elements.DOUBLE if dtype == "float64" else elements.FLOAT
+            cast = onnx.helper.make_node("Cast", [value.name], [f"{value.name}_as_decimal"], to=to)
+            model.graph.node.insert(0, cast)
+    return model
 
 
 def _selects_columns(estimator: Any) -> bool:

@@ -117,7 +117,7 @@ def put_under_traffic(
         share_rps = traffic.rate_rps
         if sustained_rps > 0:
             share_rps /= machines_needed(traffic.rate_rps, sustained_rps)
-        final_s = traffic.window_s or 2 * run_s  # a trace holds no more than its window
+        final_s = 2 * run_s  # the window of a trace, twice over
         share_rps = min(max(share_rps, ARRIVALS_FOR_P99 / final_s), MOST_UTILISED * throughput_rps)
         final = load_at(share_rps, final_s)
         peak_memory_bytes = child.peak_memory_bytes
