@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from equipoise.core.plan import Forecast, Plan
+from equipoise.errors import DataError
 from equipoise.execute.answers import answers
 from equipoise.preprocess.answers import OutputMeaning, decode
 
@@ -75,3 +76,8 @@ def test_values() -> None:
     assert answers({"out": np.array([[1.5], [2.5]])}, plan("value"), None)["value"].tolist() == [1.5, 2.5]
     several = answers({"out": np.array([[1.0, 2.0]])}, plan("value"), None)
     assert {name: column.tolist() for name, column in several.items()} == {"value_0": [1.0], "value_1": [2.0]}
+
+
+def test_rows_without_a_finite_score_have_no_answer() -> None:
+    with pytest.raises(DataError, match="not finite for 1 of 2 rows"):
+        answers({"out": np.array([[0.0, np.nan], [1.0, 0.0]])}, plan("logits"), None)

@@ -120,7 +120,7 @@ WRONG = [
     ),
     Wrong("a seed below 0", ("--seed", "-1"), options={"seed": -1}),
     Wrong("a label twice", ("--labels", "cat more than once"), options={"labels": "cat,cat"}),
-    Wrong("no such model", ("--model", "gone.onnx", "check the path"), options={"model": "gone.onnx"}),
+    Wrong("no such model", ("MODEL", "gone.onnx", "check the path"), options={"model": "gone.onnx"}),
     Wrong("a folder for a file", ("--data", "a folder"), options={"data": "."}),
     Wrong(
         "a kind of data file",
@@ -129,7 +129,7 @@ WRONG = [
         edit=text("d.txt", "1"),
     ),
     Wrong(
-        "a kind of model file", ("--model", ".pt", ".onnx, .skops"), options={"model": "m.pt"}, edit=text("m.pt", "1")
+        "a kind of model file", ("MODEL", ".pt", ".onnx, .skops"), options={"model": "m.pt"}, edit=text("m.pt", "1")
     ),
     # the model
     Wrong("an empty model", ("model.onnx", "0 bytes"), ModelError, edit=text("model.onnx", b"")),

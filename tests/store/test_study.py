@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from equipoise.errors import BriefError
-from equipoise.store.openings import open_certify
-from equipoise.store.study import JOURNAL, StudyFolder
+from equipoise.store.openings import check_register, open_certify
+from equipoise.store.study import JOURNAL, StudyFolder, alone_in
 
 IDENTITY = {"brief": "a" * 64, "data": "b" * 64}
 
@@ -62,3 +62,27 @@ def test_openings_count_other_studies_only(tmp_path: Path) -> None:
     assert open_certify("rows", "study-1", url) == 0, "resuming is free"
     assert open_certify("rows", "study-2", url) == 1
     assert open_certify("other rows", "study-2", url) == 0
+
+
+def test_a_damaged_journal_and_missing_arrays_are_refused_by_name(tmp_path: Path) -> None:
+    study = StudyFolder(tmp_path, IDENTITY)
+    with pytest.raises(BriefError, match=r"nothing\.npz: it is missing"):
+        study.load_arrays("nothing")
+    with (tmp_path / JOURNAL).open("a") as journal:
+        journal.write("garbage\n")
+    with pytest.raises(BriefError, match="line 2 is damaged"):
+        StudyFolder(tmp_path, IDENTITY)
+
+
+def test_a_folder_is_worked_in_by_one_at_a_time(tmp_path: Path) -> None:
+    with alone_in(tmp_path), pytest.raises(BriefError, match="another process"), alone_in(tmp_path):
+        pass
+    with alone_in(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("url", ["garbage", "sqlite:////nowhere/at/all/store.db"])
+def test_a_register_that_cannot_be_used_is_named(url: str) -> None:
+    for use in (check_register, lambda place: open_certify("rows", "study", place)):
+        with pytest.raises(BriefError, match="EQUIPOISE_STORE"):
+            use(url)

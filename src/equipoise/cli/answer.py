@@ -30,10 +30,12 @@ def show_answer(result: Result, folder: Path) -> None:
     console.print()
     certificate, provable = result.certificate, result.provable
     if certificate is not None and certificate.passed and result.decision == "replace":
-        most = loss(certificate.metric, certificate.difference.high)
+        high = certificate.difference.high or 0.0
+        most = loss(certificate.metric, abs(high))
+        claim = f"it loses at most {most}" if high >= 0 else f"it gains at least {most}"
         margin = allowed(certificate.metric, certificate.margin)
         console.print(
-            f"Certified on {certificate.n:,} rows: it loses at most {most} (allowed: {margin}) "
+            f"Certified on {certificate.n:,} rows: {claim} (allowed to lose: {margin}) "
             f"with {certificate.confidence:.0%} confidence."
         )
     elif certificate is None and result.decision != "infeasible":

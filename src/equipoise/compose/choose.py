@@ -9,7 +9,7 @@ from equipoise.compose.actions import Action, Answered, Choice, Reply, Screening
 from equipoise.compose.certify import fixed_sequence, order_by_evidence
 from equipoise.compose.pareto import pareto
 from equipoise.compose.state import Screened, SearchState
-from equipoise.compose.wording import dollars, quality_reason
+from equipoise.compose.wording import UNTIMED, dollars, quality_reason
 from equipoise.core.candidate import Candidate
 from equipoise.core.estimate import Estimate
 from equipoise.core.result import NearestMiss
@@ -84,7 +84,7 @@ def _open_certify(
         state.note(answered)
         raise BaselineError(state.failures[-1].reason)
     for name in list(state.entrants)[:2]:
-        state.measured[name] = state.measured[name].model_copy(update={"quality": answered.quality})
+        state.set_quality(name, answered.quality)
     points = [(state.cost_key(name)[0], state.doubt(state.screened_of(name))) for name in rivals]
     front = [rivals[index] for index in pareto(points)]
     for name in rivals:
@@ -103,7 +103,7 @@ def _open_certify(
             if isinstance(answered, Answered) and answered.judgement is not None:
                 p_value = answered.judgement.p_value
                 state.certified[name] = answered.judgement
-                state.measured[name] = state.measured[name].model_copy(update={"quality": answered.quality})
+                state.set_quality(name, answered.quality)
                 if p_value > 1 - state.facts.confidence:
                     reason = quality_reason(answered.judgement, on="certify")
                     state.give_up(state.entrants[name].config, "certify", reason)
@@ -175,7 +175,7 @@ def _misses(state: SearchState, candidate: Candidate) -> str | None:
             return f"p99 {p99.value * 1e3:.3g} ms, at most {p99.high * 1e3:.3g} ms; the limit is {limit * 1e3:g} ms"
     memory = state.facts.memory_limit_bytes
     if memory is not None and candidate.peak_memory_bytes.value > memory:
-        return f"memory {candidate.peak_memory_bytes.value / 2**20:,.0f} MiB; the limit is {memory / 2**20:,.0f} MiB"
+        return f"memory {candidate.peak_memory_bytes.value / 1e6:,.1f} MB; the limit is {memory / 1e6:,.1f} MB"
     return None
 
 
@@ -183,23 +183,23 @@ def _nearest_miss(state: SearchState) -> NearestMiss | None:
     """What came closest to the limits, measured by how far it passes the one it misses, as a share of it."""
     misses: list[tuple[float, NearestMiss]] = []
     limit_s, memory = state.facts.p99_limit_s, state.facts.memory_limit_bytes
-    for name, candidate in list(state.measured.items())[1:]:
+    for name, candidate in state.measured.items():
         p99, judgement = candidate.latency_s.p99, state.certified.get(name)
         if limit_s is not None and p99 is not None and p99.high is not None and p99.high > limit_s:
             found, needed = f"{p99.value * 1e3:.3g} ms", f"{limit_s * 1e3:g} ms"
             miss = NearestMiss(name=name, limit="p99", found=found, needed=needed)
             misses.append((p99.high / limit_s - 1, miss))
         elif memory is not None and candidate.peak_memory_bytes.value > memory:
-            found = f"{candidate.peak_memory_bytes.value / 2**20:,.0f} MiB"
-            miss = NearestMiss(name=name, limit="memory", found=found, needed=f"{memory / 2**20:,.0f} MiB")
+            found = f"{candidate.peak_memory_bytes.value / 1e6:,.1f} MB"
+            miss = NearestMiss(name=name, limit="memory", found=found, needed=f"{memory / 1e6:,.1f} MB")
             misses.append((candidate.peak_memory_bytes.value / memory - 1, miss))
         elif judgement is not None:
             found = quality_reason(judgement, on="certify")
             miss = NearestMiss(name=name, limit="quality", found=found, needed=f"p <= {1 - state.facts.confidence:g}")
             misses.append((judgement.p_value, miss))
         elif limit_s is not None and (p99 is None or p99.high is None):
-            found = "too few requests could be timed within the budget"
-            misses.append((math.inf, NearestMiss(name=name, limit="p99", found=found, needed=f"{limit_s * 1e3:g} ms")))
+            miss = NearestMiss(name=name, limit="p99", found=UNTIMED, needed=f"{limit_s * 1e3:g} ms")
+            misses.append((math.inf, miss))
     return min(misses, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 

@@ -253,10 +253,6 @@ class SearchState:
             machines = machines_needed(rate, profile.sustained_rps)
             provisioned = usd_per_million_packed(usd_per_hour * machines, self.facts.mean_rate_rps or rate)
         quality = self.screened[entrant.config.name].quality
-        deciding = packed if provisioned is None else provisioned
-        correct = None
-        if self.facts.counts_correct and quality is not None and quality.value > 0:
-            correct = usd_per_million_correct(deciding, quality.value)
         settings = entrant.settings
         return Candidate(
             name=entrant.name,
@@ -275,8 +271,21 @@ class SearchState:
             cold_start_s=profile.cold_start_s,
             usd_per_million_packed=packed,
             usd_per_million_provisioned=provisioned,
-            usd_per_million_correct=correct,
+            usd_per_million_correct=self._usd_correct(packed if provisioned is None else provisioned, quality),
         )
+
+    def _usd_correct(self, usd_per_million: float, quality: Estimate | None) -> float | None:
+        if not self.facts.counts_correct or quality is None:
+            return None
+        return usd_per_million_correct(usd_per_million, quality.value)
+
+    def set_quality(self, name: str, quality: Estimate | None) -> None:
+        """Take an entrant's quality from the certify split, once that was opened for it."""
+        candidate = self.measured[name]
+        provisioned = candidate.usd_per_million_provisioned
+        usd = candidate.usd_per_million_packed if provisioned is None else provisioned
+        changes = {"quality": quality, "usd_per_million_correct": self._usd_correct(usd, quality)}
+        self.measured[name] = candidate.model_copy(update=changes)
 
     def cost_key(self, name: str) -> tuple[float, float]:
         """What decides between measured entrants."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from equipoise.compose.certify import Judgement
 
+UNTIMED = "too few requests could be timed within the budget"
+
 
 def quality_reason(judgement: Judgement, on: str = "search") -> str:
     """What a candidate loses on a split, and which claims that blocks, each with what is known of it.

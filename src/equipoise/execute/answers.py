@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.core.plan import Plan
+from equipoise.errors import DataError
 from equipoise.preprocess.answers import class_shares, positive_shares, present
 
 Array = NDArray[Any]
@@ -30,6 +31,9 @@ def answers(outputs: Mapping[str, Array], plan: Plan, labels: Sequence[str] | No
         gives one, `confidence` (0 to 1); `value`, or `value_0`, `value_1`, ... for a model that predicts numbers. A
         model that gives a row several labels has one column `label` with their names, joined by `;` (numbers where
         they have no names): those of a probability of at least 0.5, or a logit of at least 0.
+
+    Raises:
+        DataError: Scores of some rows are not finite.
     """
     output = outputs[plan.output]
     if plan.output_kind == "value":
@@ -37,6 +41,13 @@ def answers(outputs: Mapping[str, Array], plan: Plan, labels: Sequence[str] | No
     if plan.output_kind == "labels" and not plan.multilabel:
         return _labels(output, outputs, labels)
     scores = np.asarray(output, dtype=np.float64).reshape(len(output), -1)
+    unknown = ~np.isfinite(scores).all(axis=1)
+    if unknown.any():
+        raise DataError(
+            "the data",
+            f"the model's scores are not finite for {unknown.sum():,} of {len(scores):,} rows",
+            "such rows have no answer: look for missing or huge values in them",
+        )
     if plan.multilabel:
         marked = scores != 0 if plan.output_kind == "labels" else present(scores, plan.output_kind) == 1
         return {"label": _joined(marked, labels)}

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equipoise.errors import DataError
+
 Array = NDArray[Any]
 
 
@@ -23,7 +25,10 @@ class Writer(ABC):
     def __init__(self, out: Path) -> None:
         self.names: list[str] = []
         self._out = out
-        self._folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        except OSError as error:
+            raise DataError(str(out), f"cannot be written: {error.strerror}", "give a path in another folder") from None
         self._partial = self._folder / out.name
 
     def __enter__(self) -> Writer:

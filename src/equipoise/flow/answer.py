@@ -32,6 +32,8 @@ from equipoise.store.bundle import write_bundle
 
 Array = NDArray[Any]
 GOLDEN_ROWS = 16
+BUSY = 0.7
+"""Below this share of what its median batch says, the throughput of the original was dragged down by others."""
 GOLDEN_TIMEOUT_S = 120.0
 BY_IDENTITY = "the original artifact in its own runtime and precision: the same answers, so no loss"
 
@@ -71,7 +73,7 @@ def write_answer(
         environment=prepared.environment,
         seed=brief.seed,
         wall_s=wall_s,
-        warnings=_warnings(choice, prepared),
+        warnings=_warnings(choice, prepared, reused),
     )
     result = result.model_copy(update={"sentence": sentence(result, brief)})
     details = _details(brief, choice, prepared, workbench, evidence)
@@ -126,6 +128,7 @@ def _certificate(
             margin=evidence.main.margin,
             confidence=evidence.confidence,
             n=len(evidence.main.rows),
+            groups=None if evidence.groups is None else len(set(evidence.groups[evidence.main.rows].tolist())),
             baseline=quality,
             chosen=quality,
             difference=_zero(len(evidence.main.rows)),
@@ -208,8 +211,32 @@ def _cost(choice: Choice, prepared: Prepared) -> Cost:
     )
 
 
-def _warnings(choice: Choice, prepared: Prepared) -> tuple[str, ...]:
+def _warnings(choice: Choice, prepared: Prepared, reused: int) -> tuple[str, ...]:
     warnings = list(prepared.warnings)
+    untried = sum(failure.reason.startswith("not tried") for failure in choice.failures)
+    if untried:
+        warnings.append(
+            f"the budget ended before {untried} forms of the model were tried; a larger --budget tries them"
+        )
+    baseline = choice.baseline
+    p50 = baseline.latency_s.p50
+    if p50 is not None and choice.entrants[baseline.name].settings.default:
+        steady_rps = baseline.batch / p50.value
+        if prepared.material.traffic is None and baseline.throughput_rps.value < BUSY * steady_rps:
+            warnings.append(
+                f"the machine was busy: the original answered {baseline.throughput_rps.value:,.0f} rows/s where its "
+                f"median batch says {steady_rps:,.0f}; figures may not repeat, so run again on a quiet machine"
+            )
+    if prepared.price.kind == "assumed":
+        warnings.append(f"the price is {prepared.price.source}: {prepared.price.usd_per_hour:g} USD an hour")
+    if (
+        prepared.judge is not None
+        and prepared.judge.metric.name == "agreement"
+        and prepared.brief.quality.metric is None
+    ):
+        warnings.append("the data has no target: quality is the share of answers that agree with the original's")
+    if reused:
+        warnings.append(f"{reused} earlier studies opened the same certify rows: bring fresh rows before relying on it")
     duplicates = prepared.splits.duplicates
     if duplicates.exact or duplicates.near:
         warnings.append(
@@ -314,6 +341,7 @@ def _details(
             usd = candidate.usd_per_million_provisioned
         p99 = candidate.latency_s.p99
         tested = name in choice.order
+        original = choice.entrants[name].config == prepared.material.baseline  # certified by identity
         points.append(
             ScreenedPoint(
                 name=name,
@@ -321,8 +349,8 @@ def _details(
                 usd_per_million=usd,
                 quality=screened_as[choice.entrants[name].config.name].quality,
                 p99_s=None if p99 is None else p99.value,
-                drop_high=screened_as[choice.entrants[name].config.name].drop_high,
-                certified=name in choice.certified if tested else None,
+                drop_high=0.0 if original else screened_as[choice.entrants[name].config.name].drop_high,
+                certified=True if original else name in choice.certified if tested else None,
             )
         )
     return ReportDetails(

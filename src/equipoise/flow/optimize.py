@@ -26,8 +26,8 @@ from equipoise.flow.workbench import Workbench
 from equipoise.host.environment import environment
 from equipoise.ingest.brief import brief_from_options, brief_from_toml
 from equipoise.registry import techniques
-from equipoise.store.openings import open_certify
-from equipoise.store.study import StudyFolder
+from equipoise.store.openings import check_register, open_certify
+from equipoise.store.study import StudyFolder, alone_in
 
 STUDY = "study"
 BRIEF = "brief.json"
@@ -125,7 +125,21 @@ def optimize_brief(brief: Brief, folder: Path, *, resume: bool = False, watcher:
         (folder / STUDY).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BriefError(f"--out {folder}", f"cannot be made: {error.strerror}", "give another folder") from None
+    with alone_in(folder / STUDY):
+        return _study(brief, folder, identity, existed, resume, watcher, begin)
+
+
+def _study(
+    brief: Brief,
+    folder: Path,
+    identity: dict[str, str],
+    existed: bool,
+    resume: bool,
+    watcher: Watcher,
+    begin: float,
+) -> Result:
     try:
+        check_register()
         study = StudyFolder(folder / STUDY, identity)
         (folder / STUDY / BRIEF).write_text(brief.model_dump_json(indent=2), encoding="utf-8")
         prepared = prepare(brief, study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from equipoise.compose.wording import UNTIMED
 from equipoise.core.brief import Brief
 from equipoise.core.candidate import Candidate
 from equipoise.core.result import Result
@@ -20,12 +21,19 @@ def sentence(result: Result, brief: Brief) -> str:
         miss = result.nearest_miss
         if miss is None:
             return "Nothing meets these limits, and nothing came near enough to measure."
+        if miss.found == UNTIMED:
+            return (
+                f"Undecided: the budget of {duration(brief.limits.budget_s)} was too short to establish any p99 within "
+                f"the limit of {miss.needed}; a larger --budget would."
+            )
         return (
             f"Nothing meets these limits; the nearest miss is {miss.name}: the limit that binds is {miss.limit}, "
             f"{miss.found} where {miss.needed} is needed."
         )
     if result.decision == "keep":
         text = "Keep your model: nothing that was tried is surely cheaper and provably as good."
+        if not result.frontier or (all(one.recipe.is_original for one in result.frontier) and _untried(result)):
+            text = "Keep your model for now: the budget ended before a cheaper form of it could be timed and proved."
         if cost.ratio is not None and cost.ratio > 1.05:
             text += (
                 f" With {_setting(chosen)} it costs {money(cost.usd_per_million_chosen)} instead of "
@@ -49,13 +57,18 @@ def sentence(result: Result, brief: Brief) -> str:
     return f"Serve {what}, instead of what you have: {'; '.join(part for part in parts if part)}."
 
 
+def _untried(result: Result) -> bool:
+    return any(failure.reason.startswith("not tried") for failure in result.rejected)
+
+
 def _saving(result: Result) -> str:
     cost = result.cost
     if cost.usd_per_million_baseline is None:
         return f"{money(cost.usd_per_million_chosen)} per million requests, where the original cannot meet the limits"
+    full = " in full batches" if cost.basis == "packed" else ""
     text = (
-        f"{money(cost.usd_per_million_chosen)} instead of {money(cost.usd_per_million_baseline)} per million requests "
-        f"({times(cost.ratio)} cheaper, {times(cost.ratio_tuned)} than the original with its best settings)"
+        f"{money(cost.usd_per_million_chosen)} instead of {money(cost.usd_per_million_baseline)} per million requests"
+        f"{full} ({times(cost.ratio)} cheaper, {times(cost.ratio_tuned)} than the original with its best settings)"
     )
     if cost.basis == "provisioned" and cost.ratio_tuned is not None and cost.ratio_tuned <= 1 and cost.ratio_interval:
         text = (

@@ -152,8 +152,8 @@ class Sandbox:
         self.close()
         if over_memory:
             return ChildOverMemory(
-                f"resident memory passed its cap: {self.peak_memory_bytes / 2**20:,.0f} MiB used, "
-                f"{self.memory_cap_bytes / 2**20:,.0f} MiB allowed",
+                f"resident memory passed its cap: {self.peak_memory_bytes / 1e6:,.0f} MB used, "
+                f"{self.memory_cap_bytes / 1e6:,.0f} MB allowed",
                 tail,
             )
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"

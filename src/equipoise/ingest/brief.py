@@ -97,7 +97,7 @@ def _options(options: Mapping[str, Any]) -> Found:
     by_argument = {key.argument: key for key in KEYS}
     refuse_unknown(dict(options), list(by_argument), "options")
     return {
-        by_argument[name].toml: (str(value) if isinstance(value, Path) else value, by_argument[name].option)
+        by_argument[name].toml: (str(value) if isinstance(value, Path) else value, _shown(by_argument[name]))
         for name, value in options.items()
         if value is not None and value != () and value != []
     }
@@ -172,7 +172,11 @@ def _set(fields: dict[str, Any], key: BriefKey, value: Any) -> None:
 
 
 def _name(key: BriefKey, source: str) -> str:
-    return key.option if source == "options" else f"{source}: {key.toml}"
+    return _shown(key) if source == "options" else f"{source}: {key.toml}"
+
+
+def _shown(key: BriefKey) -> str:
+    return "MODEL" if key.toml == "model.path" else key.option
 
 
 def _check_together(brief: Brief, where: Mapping[str, str]) -> None:

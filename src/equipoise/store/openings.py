@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import DateTime, String, create_engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from equipoise.errors import BriefError
 
 STORE_URL_VARIABLE = "EQUIPOISE_STORE"
 
@@ -34,7 +37,12 @@ def store_url() -> str:
     if url:
         return url
     home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "equipoise"
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BriefError(
+            str(home), f"cannot be made: {error.strerror}", f"set {STORE_URL_VARIABLE} to a SQLAlchemy URL"
+        ) from None
     return f"sqlite:///{home / 'store.db'}"
 
 
@@ -48,8 +56,15 @@ def open_certify(data_digest: str, study: str, url: str | None = None) -> int:
 
     Returns:
         How many *other* studies had opened the same rows.
+
+    Raises:
+        BriefError: The register cannot be used.
     """
-    engine = create_engine(url or store_url())
+    place = url or store_url()
+    try:
+        engine = create_engine(place)
+    except SQLAlchemyError as error:
+        raise _unusable(place, error) from error
     try:
         _Base.metadata.create_all(engine)
         with Session(engine) as session, session.begin():
@@ -58,5 +73,31 @@ def open_certify(data_digest: str, study: str, url: str | None = None) -> int:
                 session.flush()
             others = select(func.count()).where(_Opening.data_digest == data_digest, _Opening.study != study)
             return session.scalar(others) or 0
+    except SQLAlchemyError as error:
+        raise _unusable(place, error) from error
     finally:
         engine.dispose()
+
+
+def check_register(url: str | None = None) -> None:
+    """Make sure, before any long work, that openings can be noted.
+
+    Raises:
+        BriefError: The register cannot be used.
+    """
+    place = url or store_url()
+    try:
+        engine = create_engine(place)
+        _Base.metadata.create_all(engine)
+        engine.dispose()
+    except SQLAlchemyError as error:
+        raise _unusable(place, error) from error
+
+
+def _unusable(place: str, error: SQLAlchemyError) -> BriefError:
+    first = str(error).splitlines()[0]
+    return BriefError(
+        f"the register of opened certify rows ({place})",
+        f"it cannot be used: {first}",
+        f"set {STORE_URL_VARIABLE} to a SQLAlchemy URL, such as sqlite:////tmp/equipoise.db",
+    )

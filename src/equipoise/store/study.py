@@ -6,11 +6,15 @@ loses at most the action in hand: a line that was cut off is ignored when the jo
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
 import uuid
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ JOURNAL = "journal.jsonl"
 ARTIFACTS = "artifacts"
 ARRAYS = "arrays"
 LOGS = "logs"
+LOCK = ".lock"
 FORMAT_VERSION = 1
 
 
@@ -110,9 +115,19 @@ class StudyFolder:
         partial.rename(place)
 
     def load_arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """The arrays that were kept under a name."""
-        with np.load(self.folder / ARRAYS / f"{name}.npz", allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+        """The arrays that were kept under a name.
+
+        Raises:
+            BriefError: They are not there any more.
+        """
+        place = self.folder / ARRAYS / f"{name}.npz"
+        try:
+            with np.load(place, allow_pickle=False) as file:
+                return {key: file[key] for key in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile):
+            raise BriefError(
+                str(place), "it is missing or damaged", "start the study again in another folder"
+            ) from None
 
     def _read(self, identity: dict[str, str]) -> bool:
         """Whether the journal has its first line, and so belongs to a study."""
@@ -120,7 +135,7 @@ class StudyFolder:
         whole = text[: text.rfind("\n") + 1]
         if len(whole) < len(text):  # cut off in the middle of a line: the next append must start on a line of its own
             os.truncate(self._journal, len(whole.encode()))
-        lines = [json.loads(line) for line in whole.splitlines()]
+        lines = [self._line(number, line) for number, line in enumerate(whole.splitlines(), 1)]
         if not lines:
             return False
         head, *entries = lines
@@ -142,6 +157,15 @@ class StudyFolder:
             self._entries[line["key"]] = Entry(line["key"], line["value"], line["elapsed_s"])
         return True
 
+    def _line(self, number: int, text: str) -> dict[str, Any]:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            line = None
+        if not isinstance(line, dict) or not ("format_version" in line or {"key", "value", "elapsed_s"} <= line.keys()):
+            raise BriefError(str(self._journal), f"line {number} is damaged", "start the study again in another folder")
+        return line
+
     def _append(self, line: dict[str, Any]) -> None:
         with self._journal.open("a", encoding="utf-8") as journal:
             journal.write(json.dumps(line, allow_nan=False) + "\n")
@@ -151,3 +175,23 @@ class StudyFolder:
 
 def _storable(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(str) if array.dtype == object else array
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a study's folder; the lock ends with the process, however that ends.
+
+    Raises:
+        BriefError: Another process works in it.
+    """
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BriefError(
+                str(folder), "another process works in this folder", "wait for it to end, or give another --out"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
