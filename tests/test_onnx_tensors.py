@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage
+from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage, StageModel
 from equipoise.core.profile import Settings
 from equipoise.core.splits import Duplicates, Splits
 from equipoise.errors import BundleError, ModelError
@@ -141,19 +141,16 @@ def test_no_runtime_opens_weights_outside_the_folder(place: str, name: str, fold
 def bundled(target: Path, artifact: Path) -> Path:
     """A bundle of an ONNX artifact; where its weights lie is all that matters."""
     digest = artifact_digest(artifact)
-    stage = PlanStage(
-        artifact=digest,
-        format="onnx",
-        settings=Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=1, batch=1),
-        batch_rule=BatchRule(max_rows=1),
-    )
+    settings = Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=1, batch=1)
+    model = StageModel(artifact=digest, format="onnx", settings=settings)
+    stage = PlanStage(models=(model,), batch_rule=BatchRule(max_rows=1))
     forecast = Forecast(
         quality=None, p99_s=None, throughput_rps=1, usd_per_million_packed=1, usd_per_million_provisioned=None
     )
     duplicates = Duplicates(exact=0, near=0, in_training=None, conflicting_targets=0)
     write_bundle(
         target,
-        Plan(name="n", output="y", output_kind="value", stages=(stage,), forecast=forecast),
+        Plan(name="n", output="y", output_kind="value", stages=(stage,), usd_per_hour=1, forecast=forecast),
         None,
         environment(),
         Splits(calibrate=1, search=1, certify=1, groups_in_certify=None, data_digest="d", duplicates=duplicates),

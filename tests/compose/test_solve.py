@@ -14,7 +14,6 @@ from equipoise.compose.actions import (
     Best,
     Build,
     Choice,
-    Config,
     Load,
     Loaded,
     Outcome,
@@ -26,6 +25,7 @@ from equipoise.compose.actions import (
     SpeedPoint,
 )
 from equipoise.compose.certify import Claim, Evidence, judge
+from equipoise.compose.servable import Config
 from equipoise.compose.solve import solve
 from equipoise.compose.state import SearchFacts
 from equipoise.core.certificate import Margin

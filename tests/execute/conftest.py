@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage
+from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage, StageModel
 from equipoise.core.profile import Precision, Settings
 from equipoise.core.splits import Duplicates, Splits
 from equipoise.core.tensor import ModelSpec, TensorSpec
-from equipoise.execute.plan import open_stages
+from equipoise.execute.plan import open_plan_from
 from equipoise.host.environment import environment
 from equipoise.store.artifacts import artifact_digest
 from equipoise.store.bundle import write_bundle
@@ -59,12 +59,13 @@ def make_bundle(
     """Write a bundle whose golden answers are the plan's own."""
     settings = Settings(runtime=runtime, precision=precision, threads=1, replicas=replicas, batch=batch)
     digest = artifact_digest(artifact)
-    stage = PlanStage(artifact=digest, format=kind, settings=settings, batch_rule=BatchRule(max_rows=batch))
+    model = StageModel(artifact=digest, format=kind, settings=settings)
+    stage = PlanStage(models=(model,), batch_rule=BatchRule(max_rows=batch))
     forecast = Forecast(
         quality=0.9, p99_s=0.1, throughput_rps=1, usd_per_million_packed=1, usd_per_million_provisioned=None
     )
-    plan = Plan(name="tiny", output=output, output_kind=output_kind, stages=(stage,), forecast=forecast)
-    answers = open_stages(plan, {digest: artifact}).answer(golden)
+    plan = Plan(name="tiny", output=output, output_kind=output_kind, stages=(stage,), usd_per_hour=1, forecast=forecast)
+    answers = open_plan_from(plan, {digest: artifact}).answer(golden)
     nothing = Duplicates(exact=0, near=0, in_training=None, conflicting_targets=0)
     splits = Splits(calibrate=1, search=1, certify=1, groups_in_certify=None, data_digest="0" * 64, duplicates=nothing)
     write_bundle(

@@ -6,19 +6,39 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from equipoise.core.plan import Forecast, Plan
+from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage, StageModel
+from equipoise.core.profile import Settings
 from equipoise.errors import DataError
 from equipoise.execute.answers import answers
 from equipoise.preprocess.answers import OutputMeaning, decode
 
 Array = NDArray[Any]
 
+STAGE = PlanStage(
+    models=(
+        StageModel(
+            artifact="a",
+            format="onnx",
+            settings=Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=1, batch=1),
+        ),
+    ),
+    batch_rule=BatchRule(max_rows=1),
+)
+
 
 def plan(kind: str, multilabel: bool = False) -> Plan:
     forecast = Forecast(
         quality=None, p99_s=None, throughput_rps=1, usd_per_million_packed=1, usd_per_million_provisioned=None
     )
-    return Plan(name="n", output="out", output_kind=kind, multilabel=multilabel, stages=(), forecast=forecast)
+    return Plan(
+        name="n",
+        output="out",
+        output_kind=kind,
+        multilabel=multilabel,
+        stages=(STAGE,),
+        usd_per_hour=1,
+        forecast=forecast,
+    )
 
 
 def test_logits_become_softmax_and_names() -> None:

@@ -7,24 +7,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage
+from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage, StageModel
 from equipoise.core.profile import Settings
 from equipoise.errors import BundleError
-from equipoise.execute.plan import OpenPlan, open_plan, open_stages
+from equipoise.execute.plan import OpenPlan, open_plan, open_plan_from
 from equipoise.store.bundle import read_bundle
 
 Array = NDArray[Any]
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
-def opened(artifact: Path, runtime: str = "onnxruntime", replicas: int = 1, stages: int = 1) -> OpenPlan:
+def opened(artifact: Path, runtime: str = "onnxruntime", replicas: int = 1) -> OpenPlan:
     settings = Settings(runtime=runtime, precision="f32", threads=1, replicas=replicas, batch=4)
-    stage = PlanStage(artifact="a", format="onnx", settings=settings, batch_rule=BatchRule(max_rows=4))
+    model = StageModel(artifact="a", format="onnx", settings=settings)
+    stage = PlanStage(models=(model,), batch_rule=BatchRule(max_rows=4))
     forecast = Forecast(
         quality=None, p99_s=None, throughput_rps=1, usd_per_million_packed=1, usd_per_million_provisioned=None
     )
-    plan = Plan(name="n", output="logits", output_kind="logits", stages=(stage,) * stages, forecast=forecast)
-    return open_stages(plan, {"a": artifact})
+    plan = Plan(name="n", output="logits", output_kind="logits", stages=(stage,), usd_per_hour=1, forecast=forecast)
+    return open_plan_from(plan, {"a": artifact})
 
 
 @pytest.fixture
@@ -52,8 +53,3 @@ def test_a_bundle_answers_as_its_artifact_does(onnx_bundle: Path, images: Array)
 def test_a_runtime_that_is_not_installed_is_named(tmp_path: Path, linear: Any) -> None:
     with pytest.raises(BundleError, match=r"'abacus', which is not installed here; installed are .*onnxruntime"):
         opened(linear(tmp_path / "m", WEIGHTS), runtime="abacus")
-
-
-def test_a_plan_of_several_stages_is_refused(tmp_path: Path, linear: Any) -> None:
-    with pytest.raises(BundleError, match="2 stages"):
-        opened(linear(tmp_path / "m", WEIGHTS), stages=2)

@@ -27,7 +27,12 @@ def swap_artifact(bundle: Path, artifact: Path) -> None:
     shutil.rmtree(bundle / "artifacts")
     digest = artifact_digest(artifact)
     shutil.copytree(artifact, bundle / "artifacts" / digest)
-    stages = tuple(stage.model_copy(update={"artifact": digest}) for stage in plan.stages)
+    stages = tuple(
+        stage.model_copy(
+            update={"models": tuple(model.model_copy(update={"artifact": digest}) for model in stage.models)}
+        )
+        for stage in plan.stages
+    )
     (bundle / "plan.json").write_text(plan.model_copy(update={"stages": stages}).model_dump_json())
     reseal(bundle)
 

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from equipoise.compose.actions import Config, Entrant, Load, Loaded, SpeedPoint
+from equipoise.compose.actions import Load, Loaded, SpeedPoint
+from equipoise.compose.servable import Config, Entrant
 from equipoise.core.brief import WorkloadBrief
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe

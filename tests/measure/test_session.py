@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from equipoise.core.plan import BatchRule, PlanStage, StageModel
 from equipoise.core.profile import Settings
 from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.measure import session
@@ -27,8 +28,10 @@ def nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_opened", None)
 
 
-def settings(replicas: int = 1, batch: int = 1) -> Settings:
-    return Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=replicas, batch=batch)
+def stages(replicas: int = 1) -> tuple[PlanStage, ...]:
+    settings = Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=replicas, batch=1)
+    model = StageModel(artifact="a", format="onnx", settings=settings)
+    return (PlanStage(models=(model,), batch_rule=BatchRule(max_rows=1)),)
 
 
 def open_double(folder: Path, batch: int | str = "n", replicas: int = 1) -> None:
@@ -41,7 +44,7 @@ def open_double(folder: Path, batch: int | str = "n", replicas: int = 1) -> None
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, folder / "model.onnx")
-    open_session("onnxruntime", folder, settings(replicas), SAMPLE)
+    open_session(stages(replicas), None, {"a": folder}, SAMPLE)
 
 
 class Stub:
@@ -69,8 +72,8 @@ class Stub:
 
 
 def open_stub(monkeypatch: pytest.MonkeyPatch, stub: Stub, replicas: int = 1) -> None:
-    monkeypatch.setattr(session, "runtimes", lambda: {"onnxruntime": stub})
-    open_session("onnxruntime", Path(), settings(replicas), SAMPLE)
+    monkeypatch.setattr("equipoise.execute.stages.runtimes", lambda: {"onnxruntime": stub})
+    open_session(stages(replicas), None, {"a": Path()}, SAMPLE)
 
 
 @pytest.mark.parametrize(("rows", "batch"), [(1, 4), (8, 4), (10, 4), (10, 64)])

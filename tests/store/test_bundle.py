@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from equipoise.core.environment import Environment
-from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage
+from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage, StageModel
 from equipoise.core.profile import Settings
 from equipoise.core.splits import Duplicates, Splits
 from equipoise.errors import BundleError
@@ -54,11 +54,12 @@ def linear_onnx(folder: Path, external: bool = False) -> Path:
 
 def plan_of(digest: str, kind: str = "onnx") -> Plan:
     settings = Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=1, batch=2)
-    stage = PlanStage(artifact=digest, format=kind, settings=settings, batch_rule=BatchRule(max_rows=2))
+    model = StageModel(artifact=digest, format=kind, settings=settings)
+    stage = PlanStage(models=(model,), batch_rule=BatchRule(max_rows=2))
     forecast = Forecast(
         quality=None, p99_s=None, throughput_rps=1, usd_per_million_packed=1, usd_per_million_provisioned=None
     )
-    return Plan(name="n", output="logits", output_kind="logits", stages=(stage,), forecast=forecast)
+    return Plan(name="n", output="logits", output_kind="logits", stages=(stage,), usd_per_hour=1, forecast=forecast)
 
 
 def written(place: Path, artifact: Path, kind: str = "onnx") -> Path:
@@ -72,7 +73,7 @@ def written(place: Path, artifact: Path, kind: str = "onnx") -> Path:
         ("no", "yes"),
         {"x": np.ones((3, 2), np.float32), "../odd": TEXT},
         {"logits": np.ones((3, 256), np.float32)},
-        {plan.stages[0].artifact: artifact},
+        {plan.models[0].artifact: artifact},
         "# card\n",
     )
     return place
@@ -98,7 +99,7 @@ def test_holds_what_the_contract_names_and_reads_back(bundle: Path) -> None:
         "manifest.json", "plan.json", "certificate.json", "environment.json", "data.json", "labels.json", "golden.npz",
         "README.md", "artifacts",
     }  # fmt: skip
-    assert read.plan.content_digest == plan_of(read.plan.stages[0].artifact).content_digest
+    assert read.plan.content_digest == plan_of(read.plan.models[0].artifact).content_digest
     assert read.certificate is None
     assert read.environment == ENVIRONMENT
     assert read.data.splits == SPLITS
@@ -106,7 +107,7 @@ def test_holds_what_the_contract_names_and_reads_back(bundle: Path) -> None:
     assert read.golden_inputs["../odd"].tolist() == TEXT.tolist()
     assert read.golden_outputs["logits"].shape == (3, 256)
     assert read.manifest.created_with.startswith("equipoise ")
-    assert artifact_digest(next(iter(read.artifacts.values()))) == read.plan.stages[0].artifact
+    assert artifact_digest(next(iter(read.artifacts.values()))) == read.plan.models[0].artifact
 
 
 def test_every_flipped_byte_is_found(bundle: Path) -> None:

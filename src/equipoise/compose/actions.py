@@ -10,37 +10,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from equipoise.compose.certify import Judgement
+from equipoise.compose.servable import Composed, Entrant, Part, Servable, single
 from equipoise.core.candidate import Candidate
 from equipoise.core.estimate import Estimate
 from equipoise.core.noun import Noun
-from equipoise.core.plan import BatchRule
-from equipoise.core.profile import Precision, Profile, RuntimeName, Settings
+from equipoise.core.plan import BatchRule, Combine
+from equipoise.core.profile import Profile, Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.result import NearestMiss
 from equipoise.core.variant import Failure, Variant
 
 SplitName = Literal["search", "certify"]
-
-
-class Config(Noun):
-    """A variant in a runtime and a precision: what quality belongs to."""
-
-    variant: Variant
-    runtime: RuntimeName
-    precision: Precision
-
-    @property
-    def name(self) -> str:
-        """Readable and unique within a study."""
-        return f"{self.variant.recipe} @ {self.runtime} {self.precision}"
-
-
-class Entrant(Noun):
-    """A config in one setting: what speed and cost belong to."""
-
-    name: str
-    config: Config
-    settings: Settings
 
 
 class Build(Noun):
@@ -51,7 +31,7 @@ class Build(Noun):
 
 
 class Speed(Noun):
-    """Time a config, briefly, at growing batch sizes.
+    """Time a config or a composition, briefly, at growing batch sizes.
 
     Attributes:
         default: Leave threads to the runtime's own default.
@@ -61,7 +41,7 @@ class Speed(Noun):
     """
 
     action: Literal["speed"] = "speed"
-    config: Config
+    config: Servable
     threads: int
     replicas: int
     default: bool = False
@@ -91,7 +71,7 @@ class Answer(Noun):
     """
 
     action: Literal["answer"] = "answer"
-    config: Config
+    config: Servable
     settings: Settings
     split: SplitName
     rows: int
@@ -103,6 +83,72 @@ class Answered:
 
     judgement: Judgement | None
     quality: Estimate | None
+
+
+class Asked(Noun):
+    """A stage that a composition may have.
+
+    Attributes:
+        answers: How each of its members answered the search rows.
+        combine: How they are combined; null for one.
+        points: Rows of a batch and the seconds it takes, all members together.
+    """
+
+    answers: tuple[Answer, ...]
+    combine: Combine | None = None
+    points: tuple[tuple[int, float], ...]
+
+    @property
+    def part(self) -> Part:
+        """The stage, without a threshold yet."""
+        return Part(members=tuple(single(answer.config) for answer in self.answers), combine=self.combine)
+
+
+class Compose(Noun):
+    """Find thresholds at which stages, asked one after the other, are cheap and keep the quality.
+
+    Attributes:
+        stages: Cheapest first; a single one is an ensemble.
+        replicas: Batches that are computed at the same time.
+        longest_s: Longest that one batch may take, through all stages.
+        scale: Certify rows for each search row.
+        most: How many to return.
+    """
+
+    action: Literal["compose"] = "compose"
+    stages: tuple[Asked, ...]
+    replicas: int
+    longest_s: float
+    scale: float
+    most: int
+
+
+class Option(Noun):
+    """A composition that search rows speak for.
+
+    Attributes:
+        composed: Its stages and thresholds.
+        rows_per_s: Forecast from its stages' speeds and shares.
+        power: Estimated probability that it passes on the certify rows.
+    """
+
+    composed: Composed
+    rows_per_s: float
+    power: float
+
+
+class Composable(Noun):
+    """What came of a `Compose` action, the most promising first.
+
+    Attributes:
+        options: Those worth timing; none where no threshold is likely to keep the quality and be cheaper.
+        tried: Thresholds that were judged.
+        best: What the best of them was, in words, where there are no options.
+    """
+
+    options: tuple[Option, ...]
+    tried: int
+    best: str = ""
 
 
 class Race(Noun):
@@ -171,8 +217,8 @@ class Best(Noun):
     proved: bool
 
 
-Action = Build | Speed | Answer | Race | Load | Best
-Outcome = Variant | Failure | Sped | Answered | Raced | Loaded | None
+Action = Build | Speed | Answer | Compose | Race | Load | Best
+Outcome = Variant | Failure | Sped | Answered | Composable | Raced | Loaded | None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from equipoise.compose.actions import Action, Entrant, Load, Loaded, Race, Raced, Reply, SpeedPoint
+from equipoise.compose.actions import (
+    Action,
+    Load,
+    Loaded,
+    Race,
+    Raced,
+    Reply,
+    SpeedPoint,
+)
+from equipoise.compose.servable import Entrant
 from equipoise.compose.state import P99_SAMPLES, SearchState
 from equipoise.core.profile import Settings
 from equipoise.errors import BaselineError
@@ -32,7 +41,7 @@ def race(state: SearchState, finalists: list[Entrant]) -> Generator[Action, Repl
             precision=config.precision,
             threads=state.facts.cores,
             replicas=1,
-            batch=config.variant.spec.fixed_batch or 1,
+            batch=config.fixed_batch or 1,
             default=True,
         ),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 
-from equipoise.compose.actions import Action, Build, Config, Reply
+from equipoise.compose.actions import Action, Build, Reply
+from equipoise.compose.servable import Config
 from equipoise.compose.state import Screened, SearchState
 from equipoise.compose.wording import quality_reason
 from equipoise.core.recipe import Recipe
@@ -101,7 +102,7 @@ def _screen_config(state: SearchState, config: Config) -> Generator[Action, Repl
 
 def _revert_layers(state: SearchState, screened: Screened) -> Recipe | None:
     """The same quantisation with more of its worst layers left in floating point, while quality is short."""
-    recipe = screened.config.variant.recipe
+    recipe = screened.config.recipe
     if not recipe.steps or state.power(screened) >= LIKELY_POWER:
         return None
     last = recipe.steps[-1]

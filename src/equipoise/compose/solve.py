@@ -14,6 +14,7 @@ from collections.abc import Generator
 
 from equipoise.compose.actions import Action, Choice, Reply
 from equipoise.compose.choose import choose
+from equipoise.compose.composition import compose
 from equipoise.compose.finals import load, race
 from equipoise.compose.screen import measure_baseline, screen
 from equipoise.compose.state import SearchFacts, SearchState
@@ -38,7 +39,9 @@ def solve(facts: SearchFacts) -> Generator[Action, Reply, Choice]:
     state = SearchState(facts, remaining_s=facts.budget_s)
     yield from measure_baseline(state)
     yield from screen(state)
-    finalists = yield from tune(state)
-    yield from race(state, finalists)
+    tuned, *singles = yield from tune(state)
+    composed = yield from compose(state)
+    # Where the budget does not reach for all, the first ones are timed.
+    yield from race(state, [tuned, *composed[:1], *singles[:1], *composed[1:], *singles[1:]])
     yield from load(state)
     return (yield from choose(state))

@@ -11,8 +11,6 @@ from equipoise.compose.actions import (
     Answer,
     Answered,
     Best,
-    Config,
-    Entrant,
     Loaded,
     Outcome,
     Raced,
@@ -22,8 +20,10 @@ from equipoise.compose.actions import (
     SpeedPoint,
 )
 from equipoise.compose.certify import Judgement, power_on
+from equipoise.compose.servable import Config, Entrant, Servable
 from equipoise.core.candidate import Candidate
 from equipoise.core.estimate import Estimate
+from equipoise.core.plan import AnswerForm
 from equipoise.core.profile import Profile, Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
@@ -62,6 +62,9 @@ class SearchFacts:
         originals: Other runtimes and precisions for it, and the person's alternatives in theirs.
         recipes: What is worth building, most promising first.
         configs_of: Runtimes and precisions for a variant.
+        form: What the judged output holds; null where answers cannot be put together: several labels a row, or a
+            person's own metric.
+        reshaping: Techniques whose result is another model, with errors of its own.
         reverting: Techniques that can leave their worst layers as they were (parameter `ignore_worst`).
     """
 
@@ -82,6 +85,8 @@ class SearchFacts:
     originals: tuple[Config, ...]
     recipes: tuple[Recipe, ...]
     configs_of: Callable[[Variant], tuple[Config, ...]]
+    form: AnswerForm | None = None
+    reshaping: frozenset[str] = frozenset()
     reverting: frozenset[str] = frozenset()
 
 
@@ -89,7 +94,7 @@ class SearchFacts:
 class Screened:
     """A config that was timed and judged: speeds by (threads, replicas), and what the search split says of it."""
 
-    config: Config
+    config: Servable
     points: dict[tuple[int, int], tuple[SpeedPoint, ...]]
     judgement: Judgement | None = None
     quality: Estimate | None = None
@@ -122,6 +127,7 @@ class SearchState:
         timed: Names of configs that ran at all.
         screened: By config name.
         failures: What was given up, with the reason.
+        search_actions: How the search split was answered, by config name.
         entrants: Who is in the race, by name: the baseline, the tuned baseline, the finalists.
         measured: Who came through it, by name.
         raced: What the race brought.
@@ -138,6 +144,7 @@ class SearchState:
     timed: set[str] = field(default_factory=set)
     screened: dict[str, Screened] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    search_actions: dict[str, Answer] = field(default_factory=dict)
     entrants: dict[str, Entrant] = field(default_factory=dict)
     measured: dict[str, Candidate] = field(default_factory=dict)
     raced: Raced | None = None
@@ -155,7 +162,7 @@ class SearchState:
 
     def speed(
         self,
-        config: Config,
+        config: Servable,
         replicas: int,
         *,
         batches: tuple[int, ...],
@@ -165,7 +172,7 @@ class SearchState:
         fatal: bool = True,
     ) -> Generator[Action, Reply, tuple[SpeedPoint, ...] | None]:
         """Time a config; null, and noted, where it could not be. `fatal` says whether that ends the config."""
-        fixed = config.variant.spec.fixed_batch
+        fixed = config.fixed_batch
         outcome = yield from self.ask(
             Speed(
                 config=config,
@@ -188,13 +195,13 @@ class SearchState:
         if not self.facts.judged:
             return True
         settings = self.fastest_settings(screened)
-        answered = yield from self.ask(
-            Answer(config=screened.config, settings=settings, split="search", rows=self.rows_search)
-        )
+        action = Answer(config=screened.config, settings=settings, split="search", rows=self.rows_search)
+        answered = yield from self.ask(action)
         if not isinstance(answered, Answered):
             self.note(answered)
             return False
         self.tried += 1
+        self.search_actions[screened.config.name] = action
         screened.judgement, screened.quality = answered.judgement, answered.quality
         return True
 
@@ -221,9 +228,9 @@ class SearchState:
             raise TypeError(f"expected a Failure, was told {outcome!r}")
         self.failures.append(outcome)
 
-    def give_up(self, item: Config | Recipe, stage: Stage, reason: str) -> None:
+    def give_up(self, item: Servable | Recipe, stage: Stage, reason: str) -> None:
         """Record why a config, or a recipe, goes no further."""
-        recipe = item if isinstance(item, Recipe) else item.variant.recipe
+        recipe = item if isinstance(item, Recipe) else item.recipe
         name = str(item) if isinstance(item, Recipe) else item.name
         self.failures.append(Failure(name=name, recipe=recipe, stage=stage, reason=reason))
 
@@ -256,8 +263,8 @@ class SearchState:
         settings = entrant.settings
         return Candidate(
             name=entrant.name,
-            digest=entrant.config.variant.artifact,
-            recipe=entrant.config.variant.recipe,
+            digest=entrant.config.digest,
+            recipe=entrant.config.recipe,
             runtime=settings.runtime,
             precision=settings.precision,
             threads=settings.threads,
@@ -267,7 +274,7 @@ class SearchState:
             latency_s=profile.latency_s,
             throughput_rps=profile.throughput_rps,
             peak_memory_bytes=profile.peak_memory_bytes,
-            artifact_bytes=entrant.config.variant.artifact_bytes,
+            artifact_bytes=entrant.config.artifact_bytes,
             cold_start_s=profile.cold_start_s,
             usd_per_million_packed=packed,
             usd_per_million_provisioned=provisioned,
@@ -330,7 +337,7 @@ class SearchState:
         return self.rows_certify / self.rows_search
 
 
-def _settings(config: Config, lanes: tuple[int, int], point: SpeedPoint) -> Settings:
+def _settings(config: Servable, lanes: tuple[int, int], point: SpeedPoint) -> Settings:
     threads, replicas = lanes
     return Settings(
         runtime=config.runtime, precision=config.precision, threads=threads, replicas=replicas, batch=point.batch

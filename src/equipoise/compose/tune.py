@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from equipoise.compose.actions import Action, Entrant, Reply
+from equipoise.compose.actions import Action, Reply
 from equipoise.compose.screen import HOPELESS_POWER, LIKELY_POWER
+from equipoise.compose.servable import Entrant
 from equipoise.compose.state import Screened, SearchState
 
 TUNE_UNTIL = 0.68

@@ -61,6 +61,8 @@ class Technique(Protocol):
         data_use: What it reads of the calibrate split.
         reverts_layers: Whether its parameter `ignore_worst` leaves so many of its worst layers as they were; the search
             raises it while quality is short.
+        reshapes: Whether its result is another model for the same job, with errors of its own: fewer trees, another
+            architecture. What only changes precision or the graph leaves a model the same one.
         fidelity: `exact` where its result must answer like its source to rounding; `lossy` where quality is judged.
     """
 
@@ -68,6 +70,7 @@ class Technique(Protocol):
     data_use: ClassVar[DataUse]
     fidelity: ClassVar[Fidelity]
     reverts_layers: ClassVar[bool] = False
+    reshapes: ClassVar[bool] = False
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
         """Steps worth trying on a model that `recipe` made, the most promising first; none where it does not apply."""

@@ -41,6 +41,7 @@ class LinearForm:
     name: ClassVar[str] = "linear_form"
     data_use: ClassVar[DataUse] = "unlabelled"
     fidelity: ClassVar[Fidelity] = "lossy"
+    reshapes: ClassVar[bool] = True
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
         """For ensembles of trees, binned first."""

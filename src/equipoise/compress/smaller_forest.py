@@ -41,6 +41,7 @@ class SmallerForest:
     name: ClassVar[str] = "smaller_forest"
     data_use: ClassVar[DataUse] = "none"
     fidelity: ClassVar[Fidelity] = "lossy"
+    reshapes: ClassVar[bool] = True
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
         """Usual sizes below the present one, from the middle outwards; then trees cut at a depth."""

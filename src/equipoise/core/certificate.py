@@ -102,3 +102,27 @@ class Provable(Noun):
     n: int
     rows_for_margin: int | None
     total_rows_for_margin: int | None = None
+
+
+class FloorCertificate(Noun):
+    """The claim that a degraded mode, by itself, is no worse than a floor, and the evidence for it.
+
+    Attributes:
+        metric: Name of the metric.
+        floor: The least that is acceptable (for metrics where lower is better: the most), in the metric's units.
+        confidence: Probability with which the claim may be relied on.
+        n: Rows of the certify split that it answered.
+        quality: The mode's metric on those rows; `low` and `high` are one-sided bounds at the confidence each.
+        p_value: Of the hypothesis that it is worse than the floor.
+        method: The test.
+        passed: Whether the claim holds.
+    """
+
+    metric: str
+    floor: float
+    confidence: float
+    n: int
+    quality: Estimate
+    p_value: float
+    method: str
+    passed: bool

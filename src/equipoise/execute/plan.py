@@ -13,47 +13,10 @@ from numpy.typing import NDArray
 
 from equipoise.core.plan import Plan
 from equipoise.core.tensor import ModelSpec
-from equipoise.errors import BundleError
-from equipoise.registry import runtimes
-from equipoise.runtimes.base import Session
+from equipoise.execute.stages import OpenStages, answer_in_batches, open_stages, rows_of
 from equipoise.store.bundle import Bundle
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class OpenStage:
-    """A variant that is loaded and ready.
-
-    Attributes:
-        session: Answers batches.
-        rows: Rows a batch.
-        replicas: Batches that may be computed at the same time.
-    """
-
-    session: Session
-    rows: int
-    replicas: int
-
-    def answer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Answer rows in batches; a model that takes one batch size only is given filling, which is dropped again."""
-        n = len(next(iter(feeds.values())))
-        starts = range(0, n, self.rows)
-        if self.replicas == 1 or len(starts) == 1:
-            parts = [self._batch(feeds, start, n) for start in starts]
-        else:
-            with ThreadPoolExecutor(self.replicas) as pool:
-                parts = list(pool.map(lambda start: self._batch(feeds, start, n), starts))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _batch(self, feeds: Mapping[str, Array], start: int, n: int) -> dict[str, Array]:
-        end = min(start + self.rows, n)
-        index = np.arange(start, end)
-        if self.session.spec.fixed_batch is not None and len(index) < self.rows:
-            index = np.concatenate([index, np.full(self.rows - len(index), end - 1)])
-        batch = {name: np.ascontiguousarray(array[index]) for name, array in feeds.items()}
-        answers = self.session.run(self.session.prepare(batch))
-        return {name: array[: end - start] for name, array in answers.items()}
 
 
 @dataclass(frozen=True)
@@ -62,21 +25,23 @@ class OpenPlan:
 
     Attributes:
         plan: What is executed.
-        stages: Its stages, in the order they are asked.
+        stages: Its stages, ready to be asked.
+        fallback: What answers under pressure; null where the plan has none.
     """
 
     plan: Plan
-    stages: tuple[OpenStage, ...]
+    stages: OpenStages
+    fallback: OpenStages | None = None
 
     @property
     def spec(self) -> ModelSpec:
         """What the plan takes and gives."""
-        return self.stages[0].session.spec
+        return self.stages.spec
 
     @property
     def rows_at_once(self) -> int:
         """Rows that keep every replica busy once; feeding multiples of it makes every batch a full one."""
-        return self.stages[0].rows * self.stages[0].replicas
+        return self.stages.stages[0].rows * self.plan.stages[0].lanes
 
     def answer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Answer rows.
@@ -85,9 +50,20 @@ class OpenPlan:
             feeds: Input name to array of shape [n, ...], n >= 1, in the dtypes of `spec`.
 
         Returns:
-            Output name to array of shape [n, ...], in the order of the rows.
+            Output name to array of shape [n, ...], in the order of the rows; of a cascade also what
+            `execute.stages.OpenStages.run` says of the stages.
         """
-        return self.stages[0].answer(feeds)
+        return _answered(self.stages, feeds, self.plan.stages[0].lanes)
+
+    def answer_degraded(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Answer rows as the plan does under pressure.
+
+        Raises:
+            ValueError: It has no fallback.
+        """
+        if self.fallback is None:
+            raise ValueError(f"plan {self.plan.name!r} has no fallback")
+        return _answered(self.fallback, feeds, self.plan.stages[0].lanes)
 
 
 def open_plan(bundle: Bundle) -> OpenPlan:
@@ -97,34 +73,31 @@ def open_plan(bundle: Bundle) -> OpenPlan:
         BundleError: A runtime that the plan names is not installed.
         ModelError: An artifact cannot be opened.
     """
-    return open_stages(bundle.plan, bundle.artifacts)
+    return open_plan_from(bundle.plan, bundle.artifacts)
 
 
-def open_stages(plan: Plan, artifacts: Mapping[str, Path]) -> OpenPlan:
+def open_plan_from(plan: Plan, artifacts: Mapping[str, Path]) -> OpenPlan:
     """Load a plan whose artifacts lie anywhere.
 
     Args:
         plan: What to execute.
-        artifacts: Digest to folder, for every stage.
+        artifacts: Digest to folder, for every model of the plan.
 
     Raises:
-        BundleError: A runtime that the plan names is not installed, or the plan has another number of stages than one.
+        BundleError: A runtime that the plan names is not installed.
         ModelError: An artifact cannot be opened.
     """
-    if len(plan.stages) != 1:
-        raise BundleError(
-            f"plan {plan.name!r}", f"{len(plan.stages)} stages", "this version executes plans of one stage"
-        )
-    stages = []
-    for stage in plan.stages:
-        runtime = runtimes().get(stage.settings.runtime)
-        if runtime is None:
-            raise BundleError(
-                f"plan {plan.name!r}",
-                f"it runs on {stage.settings.runtime!r}, which is not installed here",
-                f"installed are {', '.join(sorted(runtimes()))}; install the package that brings it",
-            )
-        session = runtime.open(artifacts[stage.artifact], stage.settings)
-        rows = session.spec.fixed_batch or max(1, min(stage.settings.batch, stage.batch_rule.max_rows))
-        stages.append(OpenStage(session, rows, stage.settings.replicas))
-    return OpenPlan(plan, tuple(stages))
+    everything = open_stages(plan.all_stages, plan.form, artifacts).stages
+    stages = OpenStages(everything[: len(plan.stages)], plan.form, plan.distrust)
+    fallback = None if plan.fallback is None else OpenStages(everything[len(plan.stages) :], plan.form)
+    return OpenPlan(plan, stages, fallback)
+
+
+def _answered(stages: OpenStages, feeds: Mapping[str, Array], lanes: int) -> dict[str, Array]:
+    n, rows = rows_of(feeds), stages.stages[0].rows
+    if lanes == 1 or n <= rows:
+        return answer_in_batches(stages, feeds, rows)
+    pieces = [{name: array[start : start + rows] for name, array in feeds.items()} for start in range(0, n, rows)]
+    with ThreadPoolExecutor(lanes) as pool:
+        parts = list(pool.map(lambda piece: answer_in_batches(stages, piece, rows), pieces))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

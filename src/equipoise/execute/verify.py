@@ -77,7 +77,7 @@ def changed_answers(plan: Plan, expected: Mapping[str, Array], found: Mapping[st
     Returns:
         One line for each output that differs.
     """
-    tolerance = TOLERANCE[plan.stages[-1].settings.precision]
+    tolerance = max(TOLERANCE[model.settings.precision] for model in plan.models)
     lines = []
     for name, golden in expected.items():
         answer = found.get(name)

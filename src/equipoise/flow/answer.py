@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,21 @@ from equipoise.core.brief import Brief
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate, Provable, SliceVerdict
 from equipoise.core.estimate import Estimate
-from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage
 from equipoise.core.result import Cost, Result
 from equipoise.errors import BundleError
-from equipoise.execute.plan import open_stages
+from equipoise.flow.bundling import write_plan_bundle
 from equipoise.flow.prepare import Prepared
 from equipoise.flow.sentence import sentence
 from equipoise.flow.workbench import Workbench
-from equipoise.host.sandbox import Sandbox
 from equipoise.policy.cost import break_even_rps, monthly_usd
-from equipoise.preprocess.synthetic import synthetic_rows
 from equipoise.report.card import model_card
 from equipoise.report.details import ReportDetails, ScreenedPoint
 from equipoise.report.page import write_report
 from equipoise.stats.predictions import Predictions
-from equipoise.store.bundle import write_bundle
 
 Array = NDArray[Any]
-GOLDEN_ROWS = 16
 BUSY = 0.7
 """Below this share of what its median batch says, the throughput of the original was dragged down by others."""
-GOLDEN_TIMEOUT_S = 120.0
 BY_IDENTITY = "the original artifact in its own runtime and precision: the same answers, so no loss"
 
 
@@ -80,7 +73,8 @@ def write_answer(
     warnings = list(result.warnings)
     if choice.chosen is not None:
         try:
-            _write_bundle(choice, result, details, prepared, workbench, folder)
+            card = model_card(result, details.model, details.data)
+            write_plan_bundle(choice, result.certificate, card, prepared, workbench, folder / "bundle")
         except BundleError as error:
             warnings.append(f"no bundle was written: {error}")
             result = result.model_copy(update={"warnings": tuple(warnings)})
@@ -89,11 +83,6 @@ def write_answer(
     partial.write_text(result.model_dump_json(indent=2), encoding="utf-8")
     partial.rename(folder / "result.json")
     return result
-
-
-def golden_answers(plan: Plan, artifacts: Mapping[str, Path], inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """What a plan answers to the golden inputs (runs inside a child)."""
-    return open_stages(plan, artifacts).answer(inputs)
 
 
 # --- the certificate ------------------------------------------------------------------------------------------------
@@ -257,63 +246,7 @@ def _warnings(choice: Choice, prepared: Prepared, reused: int) -> tuple[str, ...
     return tuple(warnings)
 
 
-# --- bundle and report ----------------------------------------------------------------------------------------------
-
-
-def _write_bundle(
-    choice: Choice, result: Result, details: ReportDetails, prepared: Prepared, workbench: Workbench, folder: Path
-) -> None:
-    chosen = choice.chosen
-    if chosen is None:
-        return
-    entrant = choice.entrants[chosen.name]
-    variant = entrant.config.variant
-    p99 = chosen.latency_s.p99
-    plan = Plan(
-        name=chosen.name,
-        output=prepared.meaning.output,
-        output_kind=prepared.meaning.kind,
-        multilabel=prepared.meaning.multilabel,
-        stages=(
-            PlanStage(
-                artifact=variant.artifact,
-                format=variant.format,
-                settings=entrant.settings,
-                batch_rule=choice.batch_rules.get(
-                    chosen.name, BatchRule(max_rows=entrant.settings.batch, limit_s=prepared.brief.limits.p99_s)
-                ),
-            ),
-        ),
-        forecast=Forecast(
-            quality=None if chosen.quality is None else chosen.quality.value,
-            p99_s=None if p99 is None else p99.value,
-            throughput_rps=chosen.throughput_rps.value,
-            usd_per_million_packed=chosen.usd_per_million_packed,
-            usd_per_million_provisioned=chosen.usd_per_million_provisioned,
-        ),
-    )
-    rows = prepared.material.calibration
-    if prepared.brief.data.real_golden_rows:
-        golden = dict(rows.take(slice(0, GOLDEN_ROWS)).feeds)
-    else:
-        golden = synthetic_rows(rows, GOLDEN_ROWS, prepared.brief.seed)
-    artifacts = {variant.artifact: workbench.study.artifact(variant.artifact)}
-    with Sandbox(workbench.study.log("golden")) as child:
-        outputs = child.call(golden_answers, plan, artifacts, golden, timeout_s=GOLDEN_TIMEOUT_S)
-    labels = prepared.meaning.labels
-    write_bundle(
-        folder / "bundle",
-        plan,
-        result.certificate,
-        prepared.environment,
-        prepared.splits,
-        None if labels is None else tuple(map(str, labels)),
-        golden,
-        outputs,
-        artifacts,
-        model_card(result, details.model, details.data),
-        columns=prepared.columns,
-    )
+# --- report ----------------------------------------------------------------------------------------------
 
 
 def _details(

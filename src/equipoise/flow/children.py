@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from equipoise.compose.actions import Config
+from equipoise.compose.servable import Servable
+from equipoise.core.plan import AnswerForm, PlanStage
 from equipoise.core.profile import Settings
 from equipoise.host.sandbox import Sandbox
 from equipoise.measure.session import open_session
@@ -15,7 +17,7 @@ OPEN_TIMEOUT_S = 120.0
 
 
 def open_child(
-    config: Config,
+    config: Servable,
     settings: Settings,
     sample: Mapping[str, Array],
     study: StudyFolder,
@@ -42,10 +44,32 @@ def open_child(
         SandboxError: It crashed, hung, or took too much memory.
         EquipoiseError: The artifact could not be opened.
     """
-    child = Sandbox(study.log(log), memory_cap_bytes)
+    artifacts = {each.digest: study.artifact(each.digest) for each in config.configs}
+    return open_child_of(
+        config.stages(settings),
+        config.form,
+        artifacts,
+        sample,
+        study.log(log),
+        memory_cap_bytes=memory_cap_bytes,
+        timeout_s=timeout_s,
+    )
+
+
+def open_child_of(
+    stages: Sequence[PlanStage],
+    form: AnswerForm | None,
+    artifacts: Mapping[str, Path],
+    sample: Mapping[str, Array],
+    log: Path,
+    *,
+    memory_cap_bytes: int | None = None,
+    timeout_s: float = OPEN_TIMEOUT_S,
+) -> Sandbox:
+    """The same for a plan's stages; see `open_child`."""
+    child = Sandbox(log, memory_cap_bytes)
     try:
-        place = study.artifact(config.variant.artifact)
-        child.call(open_session, config.runtime, place, settings, sample, timeout_s=timeout_s)
+        child.call(open_session, tuple(stages), form, artifacts, sample, timeout_s=timeout_s)
     except BaseException:
         child.close()
         raise

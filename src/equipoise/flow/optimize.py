@@ -12,7 +12,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from equipoise.compose.actions import Action, Answer, Answered, Best, Build, Choice, Outcome, Reply, Speed
+from equipoise.compose.actions import (
+    Action,
+    Answer,
+    Answered,
+    Best,
+    Build,
+    Choice,
+    Compose,
+    Outcome,
+    Reply,
+    Speed,
+)
 from equipoise.compose.solve import solve
 from equipoise.compose.state import SearchFacts
 from equipoise.core.brief import Brief
@@ -222,12 +233,12 @@ class _Driver:
         entry = self.study.recall(action.content_digest)
         if entry is None:
             return None
-        if isinstance(action, Build | Speed):
+        if isinstance(action, Build | Speed | Compose):
             self._tried += 1
         return self.workbench.recalled(action, entry.value), entry.elapsed_s
 
     def _do(self, action: Action) -> tuple[Outcome | Answered, float]:
-        if isinstance(action, Build | Speed):
+        if isinstance(action, Build | Speed | Compose):
             self._tried += 1
         outcome = self.workbench.carry_out(action, self.budget_s - self.elapsed_s())
         elapsed_s = self.elapsed_s()
@@ -265,6 +276,8 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         originals=prepared.originals,
         recipes=prepared.recipes,
         configs_of=prepared.configs_of,
+        form=prepared.composable_form,
+        reshaping=frozenset(name for name, technique in techniques().items() if getattr(technique, "reshapes", False)),
         reverting=frozenset(
             name for name, technique in techniques().items() if getattr(technique, "reverts_layers", False)
         ),

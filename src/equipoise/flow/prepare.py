@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from equipoise.compose.actions import Config
+from equipoise.compose.servable import Config
 from equipoise.compress.base import ModelFacts
 from equipoise.compress.propose import propose_recipes
 from equipoise.core.brief import Brief
 from equipoise.core.environment import Environment
+from equipoise.core.plan import AnswerForm
 from equipoise.core.price import Price
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
@@ -84,6 +85,14 @@ class Prepared:
     environment: Environment
     columns: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def composable_form(self) -> AnswerForm | None:
+        """What the judged output holds; null where the answers of several models cannot be put together."""
+        meaning = self.meaning
+        if self.judge is None or meaning.function is not None or meaning.multilabel:
+            return None
+        return AnswerForm(output=meaning.output, kind=meaning.kind)
 
     def configs_of(self, variant: Variant) -> tuple[Config, ...]:
         """Runtimes and precisions for a variant that was built."""

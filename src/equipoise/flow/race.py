@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from equipoise.compose.actions import Config, Entrant, Race, Raced
+from equipoise.compose.actions import Race, Raced
+from equipoise.compose.servable import Entrant, Servable
 from equipoise.core.estimate import Estimate
 from equipoise.core.profile import LatencyQuantiles, Profile
 from equipoise.core.variant import Failure
@@ -42,7 +43,7 @@ def race(
     action: Race,
     study: StudyFolder,
     sample: Mapping[str, Array],
-    memory_cap: Callable[[Config], int | None],
+    memory_cap: Callable[[Servable], int | None],
     environment: str,
 ) -> Raced:
     """Time every entrant in a fresh process, in turns: A B C A B C ...; those whose turn it is not are stopped.
@@ -195,7 +196,7 @@ def _once(value: float, method: str) -> Estimate:
 def _failure(entrant: Entrant, error: EquipoiseError) -> Failure:
     return Failure(
         name=entrant.name,
-        recipe=entrant.config.variant.recipe,
+        recipe=entrant.config.recipe,
         stage="time",
         reason=str(error),
         log=error.log if isinstance(error, SandboxError) else "",

@@ -16,7 +16,8 @@ from equipoise.compose.actions import (
     Answered,
     Best,
     Build,
-    Config,
+    Composable,
+    Compose,
     Load,
     Loaded,
     Outcome,
@@ -26,17 +27,18 @@ from equipoise.compose.actions import (
     Speed,
     SpeedPoint,
 )
-from equipoise.compose.certify import Judgement
+from equipoise.compose.servable import Config, Servable
 from equipoise.compress.base import BuildContext, Fidelity
 from equipoise.compress.build import build
 from equipoise.compress.conversion import check_conversion
 from equipoise.core.brief import LimitsBrief
-from equipoise.core.estimate import Estimate
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
 from equipoise.errors import EquipoiseError, InputError, SandboxError
 from equipoise.flow.children import OPEN_TIMEOUT_S, open_child
+from equipoise.flow.composing import compose_stages
+from equipoise.flow.evidence import MAIN, Judge
 from equipoise.flow.race import race
 from equipoise.flow.traffic import Traffic, put_under_traffic
 from equipoise.host.sandbox import Sandbox
@@ -46,7 +48,7 @@ from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
 CHECK_ROWS = 256
-SAMPLE_ROWS = 512
+SAMPLE_ROWS, SAMPLE_BYTES, LEAST_SAMPLE_ROWS = 2048, 64 * 2**20, 256
 CHUNK_BYTES = 8 * 2**20
 BUILD_SHARE = 0.3
 BASELINE_LEAST_S = 10.0
@@ -66,7 +68,7 @@ class Material:
         splits: `search` and `certify` rows.
         calibration: Rows that techniques may read.
         output: The output that is judged.
-        judge: Judges a candidate's outputs on the first rows of a split; null with the metric `none`.
+        judge: Judges outputs on the first rows of a split; null with the metric `none`.
         traffic: The brief's traffic; null for none.
         limits: The brief's limits.
         seed: For everything random.
@@ -80,7 +82,7 @@ class Material:
     splits: dict[str, Rows]
     calibration: Rows
     output: str
-    judge: Callable[[dict[str, Array], dict[str, Array], str, int], tuple[Judgement, Estimate]] | None
+    judge: Judge | None
     traffic: Traffic | None
     limits: LimitsBrief
     seed: int
@@ -95,6 +97,9 @@ class Workbench:
         study: Where artifacts, outputs and logs are kept.
         material: What is worked on.
         tell: Told what is being done, in a few words.
+
+    Attributes:
+        sample: Real rows to time with, input name to [n, ...].
     """
 
     def __init__(self, study: StudyFolder, material: Material, tell: Callable[[str], None]) -> None:
@@ -105,7 +110,7 @@ class Workbench:
         self._checks: dict[str, dict[str, Array]] = {}
         self._baseline_answers: dict[tuple[str, int], dict[str, Array]] = {}
         self._child: tuple[tuple[str, int, int, bool], Sandbox] | None = None
-        self._sample = material.calibration.take(slice(0, SAMPLE_ROWS)).feeds
+        self.sample = _sample(material.splits["search"])
 
     def close(self) -> None:
         """End the child that is kept."""
@@ -135,14 +140,16 @@ class Workbench:
             case Build(recipe=recipe):
                 stage, name = "build", str(recipe)
             case Load(entrant=entrant):
-                stage, name, recipe = "load", entrant.name, entrant.config.variant.recipe
+                stage, name, recipe = "load", entrant.name, entrant.config.recipe
             case Race():
                 stage, name, recipe = "time", "race", Recipe()
             case Speed(config=config):
-                stage, name, recipe = "screen", config.name, config.variant.recipe
+                stage, name, recipe = "screen", config.name, config.recipe
+            case Compose(stages=asked):
+                stage, name, recipe = "screen", " and ".join(each.part.name for each in asked), Recipe()
             case Answer(config=config, split=split):
                 stage = "screen" if split == "search" else "certify"
-                name, recipe = config.name, config.variant.recipe
+                name, recipe = config.name, config.recipe
         try:
             return self._do(action, remaining_s)
         except SandboxError as error:
@@ -166,6 +173,8 @@ class Workbench:
                 return Sped.model_validate(value)
             case Answer():
                 return self._judged(action)
+            case Compose():
+                return Composable.model_validate(value)
             case Race():
                 return Raced.model_validate(value)
             case Load():
@@ -187,10 +196,12 @@ class Workbench:
                 return self._speed(action, remaining_s)
             case Answer():
                 return self._answer(action, remaining_s)
+            case Compose():
+                return self._compose(action)
             case Race():
                 self.close()
                 self._tell(f"timing {len(action.entrants)} finalists in turns")
-                return race(action, self.study, self._sample, self._memory_cap, self.material.environment)
+                return race(action, self.study, self.sample, self._memory_cap, self.material.environment)
             case Load():
                 self.close()
                 self._tell(f"the brief's traffic on {action.entrant.name}")
@@ -268,6 +279,14 @@ class Workbench:
         judgement, quality = self.material.judge(outputs, self._baseline_answers[rows], *rows)
         return Answered(judgement, quality)
 
+    def _compose(self, action: Compose) -> Composable:
+        if self.material.judge is None:
+            raise RuntimeError("nothing is composed where nothing is judged")
+        self._tell(f"putting {' and '.join(asked.part.name for asked in action.stages)} together")
+        rows = action.stages[0].answers[0].rows
+        evidence = self.material.judge.evidence(self._baseline_answers["search", rows], "search", rows)
+        return compose_stages(action, evidence, self.material.judge, self.outputs)
+
     def _load(self, action: Load) -> Loaded:
         if self.material.traffic is None:
             raise RuntimeError("there is no traffic to load")
@@ -275,7 +294,7 @@ class Workbench:
             action,
             self.material.traffic,
             self.study,
-            self._sample,
+            self.sample,
             self._memory_cap(action.entrant.config),
             self.material.environment,
             self.material.seed,
@@ -284,7 +303,7 @@ class Workbench:
 
     # --- children -----------------------------------------------------------------------------------------------
 
-    def _kept(self, config: Config, threads: int, replicas: int, default: bool, remaining_s: float) -> Sandbox:
+    def _kept(self, config: Servable, threads: int, replicas: int, default: bool, remaining_s: float) -> Sandbox:
         key = (config.content_digest, threads, replicas, default)
         if self._child is None or self._child[0] != key:
             self.close()
@@ -292,7 +311,7 @@ class Workbench:
         return self._child[1]
 
     def _opened(
-        self, config: Config, threads: int, replicas: int, default: bool, remaining_s: float, check: bool = True
+        self, config: Servable, threads: int, replicas: int, default: bool, remaining_s: float, check: bool = True
     ) -> Sandbox:
         settings = Settings(
             runtime=config.runtime,
@@ -305,14 +324,14 @@ class Workbench:
         child = open_child(
             config,
             settings,
-            self._sample,
+            self.sample,
             self.study,
             f"run-{config.content_digest[:16]}",
             memory_cap_bytes=self._memory_cap(config),
             timeout_s=max(5.0, min(remaining_s, OPEN_TIMEOUT_S)),
         )
         try:
-            if check:
+            if check and isinstance(config, Config):  # the parts of a composition were checked each
                 self._check(config, child, remaining_s)
         except BaseException:
             child.close()
@@ -354,7 +373,7 @@ class Workbench:
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _memory_cap(self, config: Config) -> int | None:
+    def _memory_cap(self, config: Servable) -> int | None:
         """The brief's limit, for everything but the baseline, which must be measured whatever it takes."""
         return None if config == self.material.baseline else self.material.limits.memory_bytes
 
@@ -368,3 +387,10 @@ class Workbench:
 
     def _outputs_name(self, action: Answer) -> str:
         return f"{action.split}-{action.content_digest}"
+
+
+def _sample(search: Rows) -> dict[str, Array]:
+    """Rows to time with: a cascade is as fast as its rows are easy, so they are those that it is judged on."""
+    row_bytes = max(1, sum(array[:1].nbytes for array in search.feeds.values()))
+    most = max(LEAST_SAMPLE_ROWS, min(SAMPLE_ROWS, SAMPLE_BYTES // row_bytes))
+    return search.take(np.flatnonzero(search.population == MAIN)[:most]).feeds

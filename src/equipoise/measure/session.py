@@ -1,4 +1,4 @@
-"""The measuring child: opens one artifact in one setting, answers rows and times batches.
+"""The measuring child: opens a model, or several that answer together, answers rows and times batches.
 
 These functions run inside a `host.sandbox.Sandbox`; the opened artifact is the child's only state.
 """
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.core.profile import Settings
-from equipoise.registry import runtimes
+from equipoise.core.plan import AnswerForm, PlanStage
+from equipoise.execute.stages import open_stages
 from equipoise.runtimes.base import Session
 
 Array = NDArray[Any]
-DISTINCT_BATCHES = 8
+DISTINCT_BATCHES, DISTINCT_ROWS = 8, 1024
+"""Batches that are timed in turn, and rows in them all, at least: a cascade takes longer for hard rows."""
 FALLING = 0.85
 """Two sizes in a row below this share of the best rows a second end a sweep."""
 
@@ -51,18 +52,22 @@ class _Opened:
 _opened: _Opened | None = None
 
 
-def open_session(runtime: str, artifact: Path, settings: Settings, sample: Mapping[str, Array]) -> None:
-    """Open the artifact and answer one row, so that the caller can time a cold start.
+def open_session(
+    stages: Sequence[PlanStage], form: AnswerForm | None, artifacts: Mapping[str, Path], sample: Mapping[str, Array]
+) -> None:
+    """Open what is measured and answer one row, so that the caller can time a cold start.
 
     Args:
-        runtime: Registered name.
-        artifact: Folder that holds the artifact.
-        settings: Where and how it runs.
+        stages: A model as the only stage, or a cascade or an ensemble.
+        form: What the judged output holds; may be null for a model alone.
+        artifacts: Digest to folder, for every model.
         sample: Real rows to time with, input name to [n, ...].
     """
     global _opened
-    session: Session = runtimes()[runtime].open(artifact, settings)
-    _opened = _Opened(session, settings.replicas, sample)
+    opened = open_stages(stages, form, artifacts)
+    alone = len(stages) == 1 and len(stages[0].models) == 1
+    session: Session = opened.stages[0].sessions[0] if alone else opened
+    _opened = _Opened(session, stages[0].lanes, sample)
     rows = session.spec.fixed_batch or 1
     session.run(session.prepare(_take(sample, 0, rows)))
 
@@ -168,7 +173,7 @@ def _prepared(opened: _Opened, batch: int) -> list[Any]:
         opened.prepared = {
             batch: [
                 opened.session.prepare(_take(opened.sample, position * batch, batch, fill=True))
-                for position in range(DISTINCT_BATCHES)
+                for position in range(max(DISTINCT_BATCHES, -(-DISTINCT_ROWS // batch)))
             ]
         }
     return opened.prepared[batch]

@@ -22,7 +22,9 @@ class Session(Protocol):
     `settings.replicas` threads may call `run` at the same time; the answers do not depend on it.
     """
 
-    spec: ModelSpec
+    @property
+    def spec(self) -> ModelSpec:
+        """What it takes and gives."""
 
     def prepare(self, feeds: Mapping[str, Array]) -> Any:
         """Turn named arrays of shape [n, ...] into what the library takes (a DataFrame, say). Not timed."""

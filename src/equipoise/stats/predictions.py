@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,26 @@ class Predictions:
             if answers is not None:
                 return len(answers)
         raise ValueError("predictions hold no labels, probabilities, values or scores")
+
+    @classmethod
+    def chosen(cls, answers: Sequence[Predictions], which: NDArray[np.integer[Any]]) -> Predictions:
+        """Each row's answer from one of several.
+
+        Args:
+            answers: Answers to the same n rows.
+            which: Index into `answers` for each row, [n].
+
+        Returns:
+            The answers of the kinds that all have.
+        """
+
+        def pick(field: str) -> Any:
+            parts = [getattr(each, field) for each in answers]
+            if any(part is None or part.shape != parts[0].shape for part in parts):
+                return None
+            return np.stack(parts)[which, np.arange(len(which))]
+
+        return cls(*(pick(field) for field in ("labels", "probabilities", "values", "scores")))
 
     def take(self, index: NDArray[np.intp] | slice) -> Predictions:
         """The answers to the rows at `index`, in that order."""

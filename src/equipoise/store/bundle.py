@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,7 @@ from equipoise.store.manifest import MANIFEST, Manifest, changed_files, write_ma
 Array = NDArray[Any]
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
 
-GOLDEN = "golden.npz"
+GOLDEN, SERVICE = "golden.npz", "service.npz"
 ARTIFACTS = "artifacts"
 # Files that a format may consist of. Whatever else lies in an artifact's folder is refused: a pickle, above all.
 FORMAT_FILES: dict[str, frozenset[str]] = {
@@ -67,6 +67,8 @@ class Bundle:
         labels: Class names, in the order of the output's columns; null where classes are numbered.
         golden_inputs: A few inputs, name to [n, ...]; text as `object` arrays, None where missing.
         golden_outputs: The plan's answers to them when the bundle was written, name to [n, ...].
+        service: For each of `plan.all_stages`, rows of a batch to the seconds that such batches took when it was
+            measured, float64[samples]: what a simulation draws from. Empty where nothing was measured.
     """
 
     folder: Path
@@ -78,11 +80,12 @@ class Bundle:
     labels: tuple[str, ...] | None
     golden_inputs: dict[str, Array]
     golden_outputs: dict[str, Array]
+    service: tuple[dict[int, Array], ...] = ()
 
     @property
     def artifacts(self) -> dict[str, Path]:
         """Folder of each artifact of the plan, by digest."""
-        return {stage.artifact: self.folder / ARTIFACTS / stage.artifact for stage in self.plan.stages}
+        return {model.artifact: self.folder / ARTIFACTS / model.artifact for model in self.plan.models}
 
 
 def write_bundle(
@@ -97,6 +100,7 @@ def write_bundle(
     artifacts: Mapping[str, Path],
     card: str,
     columns: tuple[str, ...] = (),
+    service: Sequence[Mapping[int, Array]] = (),
 ) -> None:
     """Write a plan with everything that serving it takes; nothing half-written ever stands at `folder`.
 
@@ -112,6 +116,7 @@ def write_bundle(
         artifacts: Digest to folder, for each artifact of the plan.
         card: Text of `README.md`.
         columns: Columns of the data file that the model's single input was made from, in order.
+        service: For each of `plan.all_stages`, rows of a batch to measured seconds.
 
     Raises:
         BundleError: `folder` holds something else, or an artifact holds a file that its format does not have.
@@ -122,8 +127,8 @@ def write_bundle(
     making = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         making.chmod(0o755)
-        for stage in plan.stages:
-            _copy_artifact(artifacts[stage.artifact], making / ARTIFACTS / stage.artifact, stage.format)
+        for digest, kind in _formats(plan).items():
+            _copy_artifact(artifacts[digest], making / ARTIFACTS / digest, kind)
         _write_json(making / "plan.json", json.loads(plan.model_dump_json()))
         _write_json(making / "certificate.json", certificate and json.loads(certificate.model_dump_json()))
         _write_json(making / "environment.json", json.loads(environment.model_dump_json()))
@@ -132,6 +137,7 @@ def write_bundle(
         _write_json(making / "labels.json", labels)
         (making / "README.md").write_text(card, encoding="utf-8")
         _write_golden(making / GOLDEN, golden_inputs, golden_outputs)
+        _write_service(making / SERVICE, service)
         write_manifest(making, f"equipoise {version('equipoise')}")
         _put_in_place(making, folder)
     finally:
@@ -169,6 +175,7 @@ def read_bundle(folder: Path) -> Bundle:
         labels=_read_labels(folder / "labels.json"),
         golden_inputs=inputs,
         golden_outputs=outputs,
+        service=_read_service(folder / SERVICE, len(plan.all_stages)),
     )
 
 
@@ -231,14 +238,19 @@ def _external_files(model: Path) -> frozenset[str]:
 
 
 def _check_artifacts(folder: Path, plan: Plan) -> None:
-    for stage in plan.stages:
-        place = folder / ARTIFACTS / stage.artifact
-        if "/" in stage.artifact or not place.is_dir():
-            raise BundleError(str(folder), f"no artifact {stage.artifact[:12]}", "the plan needs it; make it again")
+    for digest, kind in _formats(plan).items():
+        place = folder / ARTIFACTS / digest
+        if "/" in digest or not place.is_dir():
+            raise BundleError(str(folder), f"no artifact {digest[:12]}", "the plan needs it; make it again")
         names = {path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir()}
-        _refuse_strange_files(place, names, stage.format)
-        if artifact_digest(place) != stage.artifact:
+        _refuse_strange_files(place, names, kind)
+        if artifact_digest(place) != digest:
             raise BundleError(str(place), "its files have another digest than its name says", "make the bundle again")
+
+
+def _formats(plan: Plan) -> dict[str, str]:
+    """Format of each artifact, by digest."""
+    return {model.artifact: model.format for model in plan.models}
 
 
 def _write_json(path: Path, content: Any) -> None:
@@ -305,3 +317,27 @@ def _read_golden(path: Path) -> tuple[dict[str, Array], dict[str, Array]]:
     if not found["input"] or not found["output"]:
         raise BundleError(str(path), "no golden inputs or outputs", "both are in a bundle; make it again")
     return found["input"], found["output"]
+
+
+def _write_service(path: Path, service: Sequence[Mapping[int, Array]]) -> None:
+    arrays = {
+        f"stage{number}/{rows}": np.asarray(seconds, dtype=np.float64)
+        for number, by_rows in enumerate(service)
+        for rows, seconds in by_rows.items()
+    }
+    if arrays:
+        np.savez(path, allow_pickle=False, **arrays)
+
+
+def _read_service(path: Path, stages: int) -> tuple[dict[int, Array], ...]:
+    if not path.is_file():
+        return ()
+    service: tuple[dict[int, Array], ...] = tuple({} for _ in range(stages))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for key in file.files:
+                stage, _, rows = key.removeprefix("stage").partition("/")
+                service[int(stage)][int(rows)] = file[key]
+    except (OSError, ValueError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(str(path), f"it cannot be read ({error})", "measured seconds as NumPy arrays") from error
+    return service

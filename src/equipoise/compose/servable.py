@@ -1,0 +1,182 @@
+"""What can be timed, judged and served: a model in a runtime and a precision, or several that answer together."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import JsonValue
+
+from equipoise.core.noun import Noun
+from equipoise.core.plan import AcceptRule, AnswerForm, BatchRule, Combine, PlanStage, StageModel
+from equipoise.core.profile import Precision, RuntimeName, Settings
+from equipoise.core.recipe import Recipe, Step
+from equipoise.core.variant import Variant
+
+
+class Config(Noun):
+    """A variant in a runtime and a precision: what quality belongs to."""
+
+    variant: Variant
+    runtime: RuntimeName
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        """Readable and unique within a study."""
+        return f"{self.variant.recipe} @ {self.runtime} {self.precision}"
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it was made."""
+        return self.variant.recipe
+
+    @property
+    def digest(self) -> str:
+        """Of its artifact."""
+        return self.variant.artifact
+
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        """The configs it consists of: itself."""
+        return (self,)
+
+    @property
+    def artifact_bytes(self) -> int:
+        """Size of its files."""
+        return self.variant.artifact_bytes
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The only batch size it takes; null where any will do."""
+        return self.variant.spec.fixed_batch
+
+    @property
+    def form(self) -> AnswerForm | None:
+        """A single model's outputs are passed on as they are."""
+        return None
+
+    def stages(self, settings: Settings) -> tuple[PlanStage, ...]:
+        """As a plan has it: one stage whose answers stand."""
+        return (PlanStage(models=(_model(self, settings),), batch_rule=BatchRule(max_rows=settings.batch)),)
+
+
+class Part(Noun):
+    """A stage of a composed plan, before it has a setting.
+
+    Attributes:
+        members: One config, or several whose answers are combined.
+        combine: How.
+        accept: When its answer stands; null where it always does.
+        share: Share of the search rows that reach it.
+    """
+
+    members: tuple[Config, ...]
+    combine: Combine | None = None
+    accept: AcceptRule | None = None
+    share: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Readable."""
+        names = " and ".join(member.name for member in self.members)
+        return names if self.combine is None else f"{self.combine} of ({names})"
+
+
+class Composed(Noun):
+    """Several configs that answer together: a cascade, or an ensemble. It stands wherever a config does."""
+
+    parts: tuple[Part, ...]
+    form: AnswerForm
+
+    @property
+    def name(self) -> str:
+        """Readable and unique within a study."""
+        if len(self.parts) == 1:
+            return self.parts[0].name
+        until = [
+            f"{part.name} where {part.accept.measure} >= {part.accept.at_least:.4g}" if part.accept else part.name
+            for part in self.parts
+        ]
+        return f"cascade: {', else '.join(until)}"
+
+    @property
+    def kind(self) -> Literal["cascade", "ensemble"]:
+        """What it is."""
+        return "cascade" if len(self.parts) > 1 else "ensemble"
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is put together."""
+        parts: list[JsonValue] = [part.name for part in self.parts]
+        return Recipe(steps=(Step(technique=self.kind, parameters={"stages": parts, "plan": self.digest[:12]}),))
+
+    @property
+    def digest(self) -> str:
+        """Of the whole composition, its thresholds and calibrations included."""
+        return self.content_digest
+
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        """The configs it consists of, each once."""
+        return tuple({member.name: member for part in self.parts for member in part.members}.values())
+
+    @property
+    def artifact_bytes(self) -> int:
+        """Size of the files of all its models."""
+        return sum({config.digest: config.artifact_bytes for config in self.configs}.values())
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """Null: only models that take any batch size are composed."""
+        return None
+
+    @property
+    def runtime(self) -> RuntimeName:
+        """Of its last stage."""
+        return self.parts[-1].members[0].runtime
+
+    @property
+    def precision(self) -> Precision:
+        """Of its last stage."""
+        return self.parts[-1].members[0].precision
+
+    def stages(self, settings: Settings) -> tuple[PlanStage, ...]:
+        """As a plan has it: every model with the same threads and replicas, so that a free one can run any stage."""
+        return tuple(
+            PlanStage(
+                models=tuple(_model(member, settings) for member in part.members),
+                combine=part.combine,
+                batch_rule=BatchRule(max_rows=settings.batch),
+                accept=part.accept,
+                share=part.share,
+            )
+            for part in self.parts
+        )
+
+
+Servable = Config | Composed
+"""What can be timed, judged and served."""
+
+
+class Entrant(Noun):
+    """A config, or a composition, in one setting: what speed and cost belong to."""
+
+    name: str
+    config: Servable
+    settings: Settings
+
+
+def single(config: Servable) -> Config:
+    """A config that is none of several.
+
+    Raises:
+        TypeError: It is a composition.
+    """
+    if not isinstance(config, Config):
+        raise TypeError(f"{config.name} is composed of several configs")
+    return config
+
+
+def _model(config: Config, settings: Settings) -> StageModel:
+    own = settings.model_copy(update={"runtime": config.runtime, "precision": config.precision})
+    return StageModel(artifact=config.variant.artifact, format=config.variant.format, settings=own)
