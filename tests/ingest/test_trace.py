@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from equipoise.errors import DataError
-from equipoise.ingest.trace import Trace, busiest_window, read_trace
+from equipoise.ingest.trace import Trace, busiest_requests, busiest_window, read_trace
 
 
 @pytest.fixture
@@ -62,6 +62,13 @@ def test_counts_of_periods_with_a_gap_that_tells_nothing(write):
         ("period,count\n0,1\n0,4\n", "line 3: period is '0'"),
         ("period,count\n0,1\n", "one period"),
         ("period,count\n0,0\n60,0\n", "are 0"),
+        ("timestamp,key\n1,a\n2,\n3,\n", "line 3: key is '' (and 1 lines more)"),
+        ("timestamp,row\n1,0\n2,\n", "line 3: row is ''"),
+        ("timestamp,row\n1,0\n2,1.5\n", "line 3: row is '1.5'"),
+        ("timestamp,row\n1,-1\n2,1\n", "line 2: row is '-1'; needed is a row number of the data file"),
+        ("timestamp,row\n1,first\n2,1\n", "line 2: row is 'first'"),
+        ("timestamp,priority\n1,high\n2,urgent\n", "line 3: priority is 'urgent'; needed is normal or high"),
+        ("timestamp,key,Key\n1,a,b\n2,a,b\n", "more than one column is named key"),
     ],
 )
 def test_what_is_no_trace_is_one_clear_error(write, text, expected):
@@ -69,6 +76,36 @@ def test_what_is_no_trace_is_one_clear_error(write, text, expected):
         read_trace(write(text))
     assert expected in str(caught.value)
     assert "trace.csv" in str(caught.value)
+
+
+def test_single_requests_may_have_keys_rows_and_priorities(write):
+    trace = read_trace(write("Key,timestamp,Row,PRIORITY,other\na,0,3,High,x\n\n b ,1,0,,\na,2.5,3,normal,\n"))
+    assert trace.key.tolist() == ["a", "b", "a"]
+    assert trace.row.tolist() == [3, 0, 3]
+    assert trace.high.tolist() == [True, False, False]
+    assert trace.single
+
+
+def test_what_a_trace_does_not_say_is_null(write):
+    trace = read_trace(write("timestamp\n0\n1\n"))
+    assert (trace.key, trace.row, trace.high) == (None, None, None)
+    periods = read_trace(write("period,count,key\n0,1,\n60,1,\n"))
+    assert (periods.key, periods.row, periods.high) == (None, None, None)
+    assert not periods.single
+
+
+def test_the_busiest_requests_keep_what_is_known_of_them(write):
+    trace = read_trace(write("timestamp,key,row,priority\n0,a,0,high\n7,b,1,normal\n8,c,2,high\n8.5,b,1,\n20,d,3,\n"))
+    found = busiest_requests(trace, 2.0)
+    assert found.start_s.tolist() == busiest_window(trace, 2.0).tolist() == [0, 1, 1.5]
+    assert found.key.tolist() == ["b", "c", "b"]
+    assert found.row.tolist() == [1, 2, 1]
+    assert found.high.tolist() == [False, True, False]
+    assert found.requests == 3
+    with pytest.raises(ValueError, match="periods"):
+        busiest_requests(read_trace(write("period,count\n0,1\n60,1\n")), 2.0)
+    with pytest.raises(ValueError, match="seconds"):
+        busiest_requests(trace, 0.0)
 
 
 def test_a_missing_file_is_one_clear_error(tmp_path):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Seconds = NDArray[np.float64]
+OPTIONAL = ("key", "row", "priority")
 NEEDED = "a trace is a CSV file with the column `timestamp` (one request a line) or with `period` and `count`"
 
 
@@ -26,11 +27,22 @@ class Trace:
         start_s: Start of each period, or, where the trace has a line for each request, its time; ascending: float64[n].
         length_s: Length of each period; 0 for single requests: float64[n].
         count: Requests in each period; 1 for single requests: int64[n].
+        key: Of each single request; equal keys are equal requests: text, object[n]; null where the trace has none.
+        row: Row of the data file, from 0, that each single request asked for: int64[n]; null where it has none.
+        high: Whether each single request has high priority: bool[n]; null where the trace does not say.
     """
 
     start_s: Seconds
     length_s: Seconds
     count: NDArray[np.int64]
+    key: NDArray[np.object_] | None = None
+    row: NDArray[np.int64] | None = None
+    high: NDArray[np.bool_] | None = None
+
+    @property
+    def single(self) -> bool:
+        """Whether it tells of each request, not of periods."""
+        return not self.length_s.any()
 
     @property
     def requests(self) -> int:
@@ -53,9 +65,11 @@ def read_trace(path: Path) -> Trace:
     """Read a trace from a CSV file.
 
     The column `timestamp` holds one request a line; `period` and `count` hold the start of a period and the requests in
-    it. Names are compared without regard to case, and other columns are ignored. Times are ISO 8601 or seconds. A
-    period ends where the next begins, and lasts no longer than is usual in the file: where periods are left out,
-    nothing is known of the traffic between, and none is assumed.
+    it. Beside `timestamp` there may be `key` (text: equal keys are equal requests), `row` (the row of the data file,
+    from 0, that was asked for) and `priority` (normal or high; empty for normal). Names are compared without regard to
+    case, and other columns are ignored. Times are ISO 8601 or seconds. A period ends where the next begins, and lasts
+    no longer than is usual in the file: where periods are left out, nothing is known of the traffic between, and none
+    is assumed.
 
     Args:
         path: The file.
@@ -64,17 +78,25 @@ def read_trace(path: Path) -> Trace:
         The trace.
 
     Raises:
-        DataError: The file is missing, empty or has not these columns; a time or count is missing, not a number or
-            negative; times do not ascend; or there is too little to tell a rate from.
+        DataError: The file is missing, empty or has not these columns; a time, count, key or row is missing, a time,
+            count or row is not a number or negative, a priority is another word; times do not ascend; or there is too
+            little to tell a rate from.
     """
     table = _columns(path)
     if "timestamp" in table:
         start_s = _seconds(table["timestamp"], path, strictly=False)
         if start_s[-1] == 0:
             raise DataError(str(path), f"its {len(start_s)} requests all have one time", "a trace must last some time")
-        return Trace(start_s, np.zeros(len(start_s)), np.ones(len(start_s), dtype=np.int64))
+        return Trace(
+            start_s,
+            np.zeros(len(start_s)),
+            np.ones(len(start_s), dtype=np.int64),
+            key=_keys(table["key"], path) if "key" in table else None,
+            row=_whole(table["row"], path, "a row number of the data file, 0 or more") if "row" in table else None,
+            high=_priorities(table["priority"], path) if "priority" in table else None,
+        )
     start_s = _seconds(table["period"], path, strictly=True)
-    count = _counts(table["count"], path)
+    count = _whole(table["count"], path, "a whole number of requests, 0 or more")
     if len(start_s) < 2:
         raise DataError(str(path), "it has one period", "at least 2 are needed to tell how long a period lasts")
     if not count.any():
@@ -111,8 +133,10 @@ def busiest_window(trace: Trace, seconds: float, seed: int = 0) -> Seconds:
     """
     if not 0 < seconds < np.inf:
         raise ValueError(f"seconds must be a positive number, found {seconds}")
-    if not trace.length_s.any():
-        return _busiest_requests(trace.start_s, seconds)
+    if trace.single:
+        part, begin_s = _busiest_requests(trace.start_s, seconds)
+        found: Seconds = trace.start_s[part] - begin_s
+        return found
     end_s = trace.start_s + trace.length_s
     edges = np.stack([trace.start_s, end_s], axis=1).ravel()
     told = np.concatenate([[0], np.repeat(np.cumsum(trace.count), 2)[:-1]]).astype(np.float64)
@@ -122,19 +146,46 @@ def busiest_window(trace: Trace, seconds: float, seed: int = 0) -> Seconds:
     begin_s = float(begins[inside.argmax()])
     first, last = np.searchsorted(end_s, begin_s, "right"), np.searchsorted(trace.start_s, begin_s + seconds, "left")
     rng = np.random.default_rng(seed)
-    part = slice(first, last)
-    at_s = np.repeat(trace.start_s[part], trace.count[part])
-    at_s += rng.random(len(at_s)) * np.repeat(trace.length_s[part], trace.count[part])
+    periods = slice(first, last)
+    at_s = np.repeat(trace.start_s[periods], trace.count[periods])
+    at_s += rng.random(len(at_s)) * np.repeat(trace.length_s[periods], trace.count[periods])
     at_s = np.sort(at_s) - begin_s
     return at_s[(at_s >= 0) & (at_s < seconds)]
 
 
-def _busiest_requests(at_s: Seconds, seconds: float) -> Seconds:
+def busiest_requests(trace: Trace, seconds: float) -> Trace:
+    """The stretch of a trace of single requests in which most came, with their keys, rows and priorities.
+
+    Args:
+        trace: A trace with a line for each request.
+        seconds: Length of the stretch, > 0; the whole trace where it is shorter.
+
+    Returns:
+        Its requests, at the times of `busiest_window`.
+
+    Raises:
+        ValueError: `seconds` is not a positive number, or the trace tells of periods.
+    """
+    if not 0 < seconds < np.inf:
+        raise ValueError(f"seconds must be a positive number, found {seconds}")
+    if not trace.single:
+        raise ValueError("a trace of periods does not tell its requests apart")
+    part, begin_s = _busiest_requests(trace.start_s, seconds)
+    return Trace(
+        trace.start_s[part] - begin_s,
+        trace.length_s[part],
+        trace.count[part],
+        key=None if trace.key is None else trace.key[part],
+        row=None if trace.row is None else trace.row[part],
+        high=None if trace.high is None else trace.high[part],
+    )
+
+
+def _busiest_requests(at_s: Seconds, seconds: float) -> tuple[slice, float]:
     begins = np.minimum(at_s, max(0.0, at_s[-1] - seconds))
     first, last = np.searchsorted(at_s, begins, "left"), np.searchsorted(at_s, begins + seconds, "right")
     best = int((last - first).argmax())
-    found: Seconds = at_s[first[best] : last[best]] - begins[best]
-    return found
+    return slice(int(first[best]), int(last[best])), float(begins[best])
 
 
 def _columns(path: Path) -> dict[str, pd.Series[str]]:
@@ -151,12 +202,14 @@ def _columns(path: Path) -> dict[str, pd.Series[str]]:
     table.index = pd.RangeIndex(2, len(table) + 2)
     for names in (("timestamp",), ("period", "count")):
         if set(names) <= set(table.columns):
-            if any(list(table.columns).count(name) > 1 for name in names):
-                raise DataError(str(path), f"more than one column is named {' or '.join(names)}", "keep one of them")
+            wanted = [*names, *(name for name in OPTIONAL if name in table.columns and names == ("timestamp",))]
+            twice = [name for name in wanted if list(table.columns).count(name) > 1]
+            if twice:
+                raise DataError(str(path), f"more than one column is named {' or '.join(twice)}", "keep one of them")
             table = table.loc[(table != "").any(axis=1)]  # a blank line says nothing
             if table.empty:
                 raise DataError(str(path), "it has a header and no rows", NEEDED)
-            return {name: table[name].str.strip() for name in names}
+            return {name: table[name].str.strip() for name in wanted}
     raise DataError(str(path), f"its columns are {', '.join(table.columns) or 'none'}", NEEDED)
 
 
@@ -179,13 +232,25 @@ def _seconds(text: pd.Series[str], path: Path, *, strictly: bool) -> Seconds:
     return first
 
 
-def _counts(text: pd.Series[str], path: Path) -> NDArray[np.int64]:
+def _whole(text: pd.Series[str], path: Path, needed: str) -> NDArray[np.int64]:
     import pandas as pd
 
     numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = ~np.isfinite(numbers) | (numbers < 0) | (numbers != np.floor(numbers))
-    _refuse(text, wrong, path, "a whole number of requests, 0 or more")
+    _refuse(text, wrong, path, needed)
     return numbers.astype(np.int64)
+
+
+def _keys(text: pd.Series[str], path: Path) -> NDArray[np.object_]:
+    _refuse(text, (text == "").to_numpy(), path, "a key for each request, or no such column")
+    return text.to_numpy(dtype=object)
+
+
+def _priorities(text: pd.Series[str], path: Path) -> NDArray[np.bool_]:
+    words = text.str.lower()
+    _refuse(text, ~words.isin(["", "normal", "high"]).to_numpy(), path, "normal or high")
+    high: NDArray[np.bool_] = (words == "high").to_numpy(dtype=bool)
+    return high
 
 
 def _refuse(text: pd.Series[str], wrong: NDArray[np.bool_], path: Path, needed: str) -> None:
