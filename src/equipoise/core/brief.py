@@ -8,6 +8,7 @@ from pydantic import Field
 
 from equipoise.core.certificate import Margin
 from equipoise.core.noun import Noun
+from equipoise.core.plan import DistrustAnswer
 
 MetricName = Annotated[
     str,
@@ -82,12 +83,21 @@ class QualityBrief(Noun):
             and agreement with the original where there is none.
         max_drop: The largest loss that is acceptable.
         confidence: Probability with which the answer may be relied on.
+        floor: Least figure of the metric that a degraded mode may have by itself (for metrics where lower is better,
+            the most); null to offer none.
+        distrust: What is given where the plan does not trust its own answer; null to give the answer.
+        distrust_below: Calibrated probability of being right below which an answer is not trusted.
+        distrust_default: The label, or the number, that is given with `default`.
         positive_class: The class that counts as positive, for `f1_binary` and a two-class AUROC.
     """
 
     metric: MetricName | None = None
     max_drop: Margin = Margin(drop=0.01)
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    floor: float | None = None
+    distrust: DistrustAnswer | None = None
+    distrust_below: float = Field(default=0.5, gt=0, lt=1)
+    distrust_default: str | None = None
     positive_class: str | None = None
 
 
@@ -112,11 +122,14 @@ class WorkloadBrief(Noun):
         rate_rps: Mean requests a second; null where nothing is known, or a trace says it.
         arrivals: How requests arrive around that rate.
         trace: A CSV file with the column `timestamp`, or `period` and `count`; replaces rate and arrivals.
+        repeat_share: Share of requests that repeat an earlier one exactly; null where nothing is known, or a trace with
+            keys says it.
     """
 
     rate_rps: float | None = Field(default=None, gt=0)
     arrivals: Literal["constant", "poisson", "bursty"] = "poisson"
     trace: str | None = None
+    repeat_share: float | None = Field(default=None, ge=0, lt=1)
 
 
 class OwnedMachine(Noun):

@@ -8,6 +8,36 @@ from equipoise.core.profile import LatencyQuantiles, Precision, RuntimeName
 from equipoise.core.recipe import Recipe
 
 
+class CandidateStage(Noun):
+    """What one stage of a composed candidate does.
+
+    Attributes:
+        name: The configs that it asks.
+        accepts: When its answer stands, in words; empty where it always does.
+        share_reached: Share of rows that it is asked, 0 to 1.
+        share_answered: Share of rows whose answer is its own, 0 to 1.
+    """
+
+    name: str
+    accepts: str
+    share_reached: float
+    share_answered: float
+
+
+class Saving(Noun):
+    """What a candidate would cost without one of its parts, by the basis that decides.
+
+    Attributes:
+        part: Which.
+        usd_per_million_without: Cost of a million answers without it, all else the same.
+        note: What is lost besides, or how the figure was found; empty for nothing to say.
+    """
+
+    part: str
+    usd_per_million_without: float
+    note: str = ""
+
+
 class Candidate(Noun):
     """A variant in a setting, as the result reports it.
 
@@ -21,6 +51,8 @@ class Candidate(Noun):
             paid; null without traffic.
         usd_per_million_correct: Cost of a million *correct* answers, by the basis that decides; null where the metric
             does not count correct answers.
+        stages: Of a cascade or an ensemble, in the order they are asked; empty for a single model.
+        savings: What each part saves, one part removed at a time; empty where that was not asked.
     """
 
     name: str
@@ -40,3 +72,5 @@ class Candidate(Noun):
     usd_per_million_packed: float
     usd_per_million_provisioned: float | None
     usd_per_million_correct: float | None
+    stages: tuple[CandidateStage, ...] = ()
+    savings: tuple[Saving, ...] = ()

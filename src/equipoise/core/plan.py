@@ -12,6 +12,7 @@ from equipoise.core.profile import Settings
 
 Measure = Literal["max_probability", "margin", "entropy", "agreement", "spread"]
 Combine = Literal["mean", "vote"]
+DistrustAnswer = Literal["refer", "simple", "default"]
 
 
 class BatchRule(Noun):
@@ -129,13 +130,14 @@ class Distrust(Noun):
             fallback's), or a fixed `default`.
         default: The label, or the number, of `default`.
         share_answered: Share of rows whose answer stands, on the certify rows.
-        quality_answered: The metric on those rows; null where it has no value there.
+        certificate: What was proved of it by itself, against the floor: of the answers that stand where the others are
+            referred, else of all answers that are given.
     """
 
-    answer: Literal["refer", "simple", "default"]
+    answer: DistrustAnswer
     default: str | None = None
-    share_answered: float
-    quality_answered: float | None
+    share_answered: float = Field(ge=0, le=1)
+    certificate: FloorCertificate
 
 
 class CacheRule(Noun):

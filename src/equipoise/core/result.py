@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from equipoise.core.candidate import Candidate
-from equipoise.core.certificate import Certificate, Provable
+from equipoise.core.certificate import Certificate, FloorCertificate, Provable
 from equipoise.core.environment import Environment
 from equipoise.core.estimate import Estimate
 from equipoise.core.noun import Noun
+from equipoise.core.plan import CacheRule, Distrust
 from equipoise.core.price import Price
 from equipoise.core.splits import Splits
 from equipoise.core.variant import Failure
@@ -48,6 +49,44 @@ class Cost(Noun):
     break_even_rps: float | None = None
 
 
+class DegradedMode(Noun):
+    """What answers under pressure, or when the plan is down.
+
+    Attributes:
+        name: The config.
+        usd_per_million_packed: Cost of a million of its answers, with the machine kept full.
+        certificate: What was proved of it by itself.
+        offered: Whether the plan has it: only what was proved is served.
+    """
+
+    name: str
+    usd_per_million_packed: float
+    certificate: FloorCertificate
+    offered: bool
+
+
+class CacheFigures(Noun):
+    """What remembering answers costs and saves.
+
+    Attributes:
+        rule: What is remembered.
+        lookup_s: Seconds to make a key and look it up.
+        usd_per_million_without: The chosen plan without it, by the basis that decides.
+        usd_per_million_with: The same with it, its memory and its look-ups paid.
+        memory_usd_per_million: The part of that for memory.
+        source: Where the hit rate comes from.
+        chosen: Whether the plan has it: only where it saves more than it costs.
+    """
+
+    rule: CacheRule
+    lookup_s: float
+    usd_per_million_without: float
+    usd_per_million_with: float
+    memory_usd_per_million: float
+    source: str
+    chosen: bool
+
+
 class NearestMiss(Noun):
     """The candidate that came closest to the limits, and the limit that binds."""
 
@@ -69,6 +108,9 @@ class Result(Noun):
         rejected: Every other candidate, with the stage and the reason.
         certificate: Null with the metric `none`, and where infeasible.
         provable: The tightest drop that these data can prove; null with the metric `none`.
+        fallback: What answers under pressure; null where no floor was given, or nothing is faster.
+        distrust: What is given where the plan does not trust its answer; null where that was not asked, or not proved.
+        cache: What remembering answers would save; null where nothing is known of repeats.
         warnings: What the person should know before relying on the answer.
     """
 
@@ -84,6 +126,9 @@ class Result(Noun):
     certificate: Certificate | None
     provable: Provable | None
     cost: Cost
+    fallback: DegradedMode | None = None
+    distrust: Distrust | None = None
+    cache: CacheFigures | None = None
     splits: Splits
     environment: Environment
     seed: int

@@ -195,11 +195,43 @@ def _check_together(brief: Brief, where: Mapping[str, str]) -> None:
         raise BriefError(
             where["quality.positive_class"], "found nothing", "needed the class that counts as positive for f1_binary"
         )
+    _check_degraded(brief, where)
     margins = [(where["quality.max_drop"], quality.max_drop)]
     margins += [(f"{where['data.slices']} {column}", margin) for column, margin in brief.data.slices.items()]
     margins += [(f"{where['data.ood']} {name}", ood.max_drop) for name, ood in brief.data.ood.items()]
     for place, margin in margins:
         _check_plausible(place, margin, quality.metric)
+
+
+def _check_degraded(brief: Brief, where: Mapping[str, str]) -> None:
+    quality = brief.quality
+    if quality.floor is not None and quality.metric in ("none", "ece"):
+        raise BriefError(
+            where["quality.floor"],
+            f"found {quality.floor:g} with the metric {quality.metric}",
+            "needed a metric that can be certified: a floor is proved or not offered",
+        )
+    bounded = quality.metric not in (*UNBOUNDED_METRICS, "r2") and ":" not in (quality.metric or "")
+    if quality.floor is not None and bounded and not 0 <= quality.floor < 1:
+        raise BriefError(
+            where["quality.floor"], f"found {quality.floor:g}", "needed a share from 0 up to 1, such as 0.8"
+        )
+    if quality.distrust is not None and quality.floor is None:
+        raise BriefError(
+            where["quality.distrust"],
+            f"found {quality.distrust} and no floor",
+            f"needed the least quality it must have: {_option('quality.floor')}",
+        )
+    if (quality.distrust == "default") != (quality.distrust_default is not None):
+        raise BriefError(
+            where["quality.distrust_default"],
+            f"found {quality.distrust_default or 'nothing'} with --distrust {quality.distrust or 'not given'}",
+            "needed the answer that is given with --distrust default, and none otherwise",
+        )
+
+
+def _option(field: str) -> str:
+    return next(key.option for key in KEYS if key.field == field)
 
 
 def _check_plausible(where: str, margin: Margin, metric: str | None) -> None:

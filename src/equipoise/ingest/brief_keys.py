@@ -27,6 +27,7 @@ TEXT: Schema = {"type": "string", "minLength": 1}
 NAMES: Schema = {"type": "array", "items": TEXT, "minItems": 1, "uniqueItems": True}
 CLASS_NAME: Schema = {"anyOf": [TEXT, {"type": "integer"}]}
 CLASS_NAMES: Schema = {"type": "array", "items": CLASS_NAME, "minItems": 1, "uniqueItems": True}
+SHARE: Schema = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 ABOVE_ZERO: Schema = {"type": "number", "exclusiveMinimum": 0}
 MARGIN: Schema = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?([eE]-?\d+)?\s*%?\s*$"}],
@@ -180,6 +181,23 @@ KEYS = (
         "The class that counts as positive: for f1_binary, and auroc with two classes.",
     ),
     BriefKey(
+        "quality.floor", "--floor", "quality.floor", spellings.number, {"type": "number"}, "0.8",
+        "Least figure of the metric (most, where lower is better) that an emergency answer may have by itself.",
+    ),
+    BriefKey(
+        "quality.distrust", "--distrust", "quality.distrust", **_choice("refer", "simple", "default"),
+        example='"refer"',
+        about="What is given where the plan is unsure: refer to a person, the simple model's answer, or a default.",
+    ),
+    BriefKey(
+        "quality.distrust_below", "--distrust-below", "quality.distrust_below", spellings.share, SHARE, "0.5",
+        "Probability of being right below which an answer is not trusted.",
+    ),
+    BriefKey(
+        "quality.distrust_default", "--distrust-default", "quality.distrust_default", spellings.class_name, CLASS_NAME,
+        '"unknown"', "The label, or number, that is given with the default.",
+    ),
+    BriefKey(
         "limits.p99_ms", "--p99-ms", "limits.p99_s", spellings.positive("milliseconds", 1e-3), ABOVE_ZERO, "30",
         "Milliseconds within which 99 of 100 requests must be answered.",
     ),
@@ -204,6 +222,10 @@ KEYS = (
     BriefKey(
         "workload.trace", "--trace", "workload.trace", spellings.text, TEXT, '"requests.csv"',
         "Real traffic instead of a rate: a CSV with the column timestamp, or period and count.", is_path=True,
+    ),
+    BriefKey(
+        "workload.repeat_share", "--repeat-share", "workload.repeat_share", spellings.share, SHARE, "0.2",
+        "Share of requests that repeat an earlier one exactly, 0 to 1; a trace with the column key says it itself.",
     ),
     BriefKey(
         "hardware.price", "--price", "hardware.usd_per_hour", spellings.positive("US dollars an hour"), ABOVE_ZERO,

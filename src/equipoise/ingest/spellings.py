@@ -74,6 +74,14 @@ def number(value: Any, where: str, needed: str = "needed a number") -> float:
     return float(value)
 
 
+def share(value: Any, where: str) -> float:
+    """A share between 0 and 1, both left out."""
+    found = number(value, where, "needed a number between 0 and 1, such as 0.2")
+    if not 0 < found < 1:
+        fail(where, value, "needed a number between 0 and 1, such as 0.2")
+    return found
+
+
 def positive(unit: str, factor: float = 1.0) -> Callable[[Any, str], float]:
     """A parser of numbers above 0 in `unit`, multiplied by `factor`.
 
