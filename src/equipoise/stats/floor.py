@@ -69,13 +69,13 @@ def floor_test(
     sample = mean_sample(losses, linear.scale, groups, like=linear.rows, seed=seed)
     bound = mean_below(sample, 0.0, confidence, bootstrap=metric.kind == "functional" or groups is None)
     enough = not sample.grouped or sample.blocks >= MIN_GROUPS
-    low: float | None = None
-    high: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
     if enough and bound.low is not None and bound.high is not None:
         sign = -1.0 if metric.higher_is_better else 1.0
-        low, high = sorted((floor + sign * bound.high, floor + sign * bound.low))
+        lowest, highest = sorted((floor + sign * bound.high, floor + sign * bound.low))
     method = "one-sample t and studentised bootstrap" if enough else f"cannot certify: {sample.blocks} groups"
-    quality = Estimate(value=float(linear.rows.mean()), low=low, high=high, n=n, method=method)
+    quality = Estimate(value=float(linear.rows.mean()), low=lowest, high=highest, n=n, method=method)
     return _certificate(metric, floor, confidence, quality, bound.p_value if enough else 1.0)
 
 
