@@ -38,6 +38,7 @@
 // The table of candidates: sorted by its headings, narrowed by what is typed or picked.
 (() => {
   const table = document.getElementById("candidates");
+  if (!table) return;
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
   const find = document.getElementById("find");

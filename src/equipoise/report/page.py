@@ -37,24 +37,71 @@ def write_report(result: Result, details: ReportDetails, path: Path) -> None:
         details: Every measured point, for the pictures.
         path: Where to write; it appears there when it is whole.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(report_page(result, details), encoding="utf-8")
-    partial.replace(path)
+    write_page(report_page(result, details), path)
 
 
 def report_page(result: Result, details: ReportDetails) -> str:
     """The report as text."""
+    return page(
+        f"{details.model}: {DECISIONS[result.decision][0].lower()}",
+        _answer(result, details),
+        _sections(result, details),
+        f"Made by Equipoise {version('equipoise')} in {duration(result.wall_s)}, seed {result.seed}.",
+    )
+
+
+def page(title: str, answer: Markup, sections: list[Markup], footer: str) -> str:
+    """One HTML page that holds all it needs.
+
+    Args:
+        title: Of the browser's tab.
+        answer: What stands above all else.
+        sections: Made by `section`, the first of them with the key `key-figures`, which the keyboard skips to.
+        footer: Its last line.
+    """
     from plotly.offline import get_plotlyjs
 
     assets = files("equipoise.report")
     return Template(assets.joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        title=escape(f"{details.model}: {DECISIONS[result.decision][0].lower()}"),
+        title=escape(title),
         style=assets.joinpath("page.css").read_text(encoding="utf-8"),
         script=assets.joinpath("page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
-        answer=_answer(result, details),
-        sections=join(_sections(result, details)),
-        footer=escape(f"Made by Equipoise {version('equipoise')} in {duration(result.wall_s)}, seed {result.seed}."),
+        answer=answer,
+        sections=join(sections),
+        footer=escape(footer),
+    )
+
+
+def write_page(content: str, path: Path) -> None:
+    """Write a page; it appears at `path` when it is whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(content, encoding="utf-8")
+    partial.replace(path)
+
+
+def section(key: str, title: str, *content: object) -> Markup:
+    """A part of a page with a heading that one can link to."""
+    return element("section", element("h2", title, id=f"{key}-title"), *content, id=key, aria_labelledby=f"{key}-title")
+
+
+def drawn(picture: Picture) -> Markup:
+    """A picture with its caption, and its figures as a table."""
+    caption = element("p", picture.caption)
+    if picture.plot is None:
+        return caption
+    data = (
+        json.dumps(picture.plot, allow_nan=False).replace("<", "\\u003c").replace("\u2028", " ").replace("\u2029", " ")
+    )
+    summary = element("summary", "The same as a table")
+    return element(
+        "figure",
+        element("figcaption", caption),
+        element(
+            "div", role="img", aria_label=f"{picture.title}. {picture.caption}", class_="plot", data_figure=picture.key
+        ),
+        element("script", Markup(data), type="application/json", id=f"data-{picture.key}"),
+        element("details", summary, table(picture.title, picture.columns, picture.rows)),
     )
 
 
@@ -67,17 +114,13 @@ def _sections(result: Result, details: ReportDetails) -> list[Markup]:
         figures.latencies(result, details),
     ]
     return [
-        _section("key-figures", "Key figures", key_figures(result, details)),
-        *(_section(picture.key, picture.title, _picture(picture)) for picture in pictures),
-        _section("proof", "What is proved", proof(result, details)),
-        _section("all", "Every candidate, and what became of it", candidates(result, details)),
-        _section("circumstances", "Where these figures come from", _circumstances(result, details)),
-        *([_section("warnings", "What else you should know", _list(result.warnings))] if result.warnings else []),
+        section("key-figures", "Key figures", key_figures(result, details)),
+        *(section(picture.key, picture.title, drawn(picture)) for picture in pictures),
+        section("proof", "What is proved", proof(result, details)),
+        section("all", "Every candidate, and what became of it", candidates(result, details)),
+        section("circumstances", "Where these figures come from", _circumstances(result, details)),
+        *([section("warnings", "What else you should know", _list(result.warnings))] if result.warnings else []),
     ]
-
-
-def _section(key: str, title: str, *content: object) -> Markup:
-    return element("section", element("h2", title, id=f"{key}-title"), *content, id=key, aria_labelledby=f"{key}-title")
 
 
 def _list(items: tuple[str, ...]) -> Markup:
@@ -158,25 +201,6 @@ def _tiles(result: Result, details: ReportDetails) -> list[Markup]:
         limit = f" (limit {duration(details.p99_limit_s)})" if details.p99_limit_s is not None else ""
         shown.append((duration(fastest.latency_s.p99.value), f"99 of 100 answers within{limit}"))
     return [element("li", element("strong", figure), element("span", what)) for figure, what in shown]
-
-
-def _picture(picture: Picture) -> Markup:
-    caption = element("p", picture.caption)
-    if picture.plot is None:
-        return caption
-    data = (
-        json.dumps(picture.plot, allow_nan=False).replace("<", "\\u003c").replace("\u2028", " ").replace("\u2029", " ")
-    )
-    summary = element("summary", "The same as a table")
-    return element(
-        "figure",
-        element("figcaption", caption),
-        element(
-            "div", role="img", aria_label=f"{picture.title}. {picture.caption}", class_="plot", data_figure=picture.key
-        ),
-        element("script", Markup(data), type="application/json", id=f"data-{picture.key}"),
-        element("details", summary, table(picture.title, picture.columns, picture.rows)),
-    )
 
 
 def _circumstances(result: Result, details: ReportDetails) -> Markup:
