@@ -25,6 +25,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/false_accepts.py
+	$(BIN)/python benchmarks/simulator.py
 	$(BIN)/python benchmarks/optimizers/run.py
 
 clean:

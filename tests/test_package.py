@@ -48,7 +48,9 @@ def test_loads_no_heavy_library(program: str) -> None:
 
 
 def test_public_names_are_frozen() -> None:
-    assert equipoise.__all__ == ["Brief", "EquipoiseError", "InputError", "Result", "optimize", "predict", "verify"]
+    assert equipoise.__all__ == [
+        "Brief", "EquipoiseError", "InputError", "Result", "optimize", "predict", "simulate", "verify",
+    ]  # fmt: skip
     assert all(getattr(equipoise, name) is not None for name in equipoise.__all__)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from equipoise.core.result import Result
+from equipoise.core.simulation import SimulationResult
 from equipoise.execute.verify import Verification
 from equipoise.flow.progress import Watcher, nobody_watches
 
@@ -75,6 +76,33 @@ def predict(bundle: PathLike, *, data: PathLike, out: PathLike, columns: str | S
 
     header = None if columns is None else names(columns, "columns")
     return predict_file(read_bundle(Path(bundle)), Path(data), Path(out), header=header).rows
+
+
+def simulate(bundle: PathLike, *, out: PathLike | None = None, **options: Any) -> SimulationResult:
+    """Play traffic against a bundle's plan on machines as it was measured, without running a model.
+
+    Args:
+        bundle: Folder of the bundle.
+        out: Folder for `simulation.json` and `simulation.html`; null to write nothing.
+        options: The command line's options without dashes: `trace="requests.csv"`, or `rate=200` with
+            `arrivals="bursty"`; `seconds=60`, `machines=3`, `p99_ms=30`, `price=0.0892`, `seed=0`.
+
+    Returns:
+        What was found, as `simulation.json` holds it.
+
+    Raises:
+        InputError: Bundle, trace or an option cannot be used.
+    """
+    from equipoise.flow.simulate import simulate_bundle, simulate_options, write_simulation
+    from equipoise.ingest.spellings import refuse_unknown
+    from equipoise.store.bundle import read_bundle
+
+    known = ("trace", "rate", "arrivals", "seconds", "machines", "p99_ms", "price", "seed")
+    refuse_unknown(options, known, "simulate")
+    result = simulate_bundle(read_bundle(Path(bundle)), simulate_options(options))
+    if out is not None:
+        write_simulation(result, Path(out))
+    return result
 
 
 def _path(path: PathLike | None) -> Path | None:
