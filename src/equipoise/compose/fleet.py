@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count, pairwise
 
 import numpy as np
@@ -83,10 +84,32 @@ class MachineState:
         self.cache = cache
 
 
+@dataclass(frozen=True)
+class Requests:
+    """What comes, as lists: an array hands out one element at a time too slowly.
+
+    Attributes:
+        arrival_s: Intended arrivals, ascending.
+        limit_s: Seconds within which each needs its answer, null for no limit; a single element for all of them alike.
+        rows: Of each; null for one.
+        high: Whether each has high priority; null where none has.
+        keys: Equal keys are equal requests; null where that is not known.
+        depth: Deepest stage that each is asked; null to draw it.
+    """
+
+    arrival_s: list[float]
+    limit_s: list[float | None]
+    rows: list[int] | None = None
+    high: list[bool] | None = None
+    keys: list[int] | None = None
+    depth: list[int] | None = None
+
+
 class Fleet:
     """Some machines behind a balancer, and what became of each request.
 
     Args:
+        requests: What comes.
         plan: What deciding needs to know of the plan.
         times: Seconds of each stage's batches.
         shares: Share of rows that reach each stage that is not the fallback's.
@@ -100,6 +123,7 @@ class Fleet:
 
     def __init__(
         self,
+        requests: Requests,
         plan: ServedPlan,
         times: Sequence[ServiceTimes],
         shares: Sequence[float],
@@ -125,26 +149,20 @@ class Fleet:
         self._service_draw, self._share_draw, self._hit_draw = (_uniform(child) for child in rng.spawn(3))
         self._events: list[tuple[float, int, int, int, int, list[int], list[int]]] = []
         self._order = count()
-
-    def run(
-        self,
-        arrival_s: list[float],
-        rows: list[int] | None,
-        high: list[bool] | None,
-        limit_s: list[float | None],
-        keys: list[int] | None,
-        depth: list[int] | None,
-    ) -> None:
-        """Answer all requests; `limit_s` has one element where all requests have the same limit."""
-        n = len(arrival_s)
-        self._arrival_s, self._rows, self._high, self._keys, self._depth = arrival_s, rows, high, keys, depth
+        n = len(requests.arrival_s)
+        self._arrival_s, self._limit_s, self._rows = requests.arrival_s, requests.limit_s, requests.rows
+        self._high, self._keys, self._depth = requests.high, requests.keys, requests.depth
         self.latency_s = [float("nan")] * n
         self.computing_s = [0.0] * n
         self.outcome = [UNAVAILABLE] * n
-        events, lookup_s = self._events, self._lookup_s
+
+    def run(self) -> None:
+        """Answer all requests."""
+        arrival_s, limit_s, lookup_s = self._arrival_s, self._limit_s, self._lookup_s
+        events = self._events
         one_limit = limit_s[0] if len(limit_s) == 1 else None
         several = len(limit_s) > 1
-        request = 0
+        request, n = 0, len(arrival_s)
         next_s = arrival_s[0] + lookup_s
         while True:
             if request < n and (not events or next_s < events[0][0]):

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.compose.fleet import CACHED, SHED, Fleet
+from equipoise.compose.fleet import CACHED, SHED, Fleet, Requests
 from equipoise.compose.service_times import Samples, ServiceTimes
 from equipoise.core.estimate import Estimate
 from equipoise.core.plan import BatchRule, CacheRule, Plan
@@ -54,6 +54,11 @@ class Machine:
     cache: CacheRule | None = None
     lookup_s: float = 0.0
     queue_rows: int | None = None
+
+    @property
+    def all_stages(self) -> tuple[StageTimes, ...]:
+        """The stages, and the fallback's at the end."""
+        return self.stages if self.fallback is None else (*self.stages, self.fallback)
 
     @property
     def limit_s(self) -> float | None:
@@ -238,14 +243,23 @@ def simulate(
         raise ValueError(f"machines must be at least 1, found {machines}")
     if limit_s is not None and not 0 < limit_s < np.inf:
         raise ValueError(f"limit_s must be a positive number, found {limit_s}")
-    every = machine.stages if machine.fallback is None else (*machine.stages, machine.fallback)
-    times = [ServiceTimes(stage.seconds) for stage in every]
-    plan = _served(machine, every, times)
+    times = [ServiceTimes(stage.seconds) for stage in machine.all_stages]
+    plan = served_machine(machine)
     limits_s = _limits(traffic, machine.limit_s if limit_s is None else limit_s)
     keys = None
     if traffic.key is not None and machine.cache is not None:
         keys = np.unique(traffic.key, return_inverse=True)[1].ravel().tolist()
+    given_s = limits_s if traffic.deadline_s is not None else limits_s[:1]
+    requests = Requests(
+        arrival_s=traffic.arrival_s.tolist(),
+        limit_s=[None if value == np.inf else value for value in given_s.tolist()],
+        rows=None if traffic.rows is None else traffic.rows.tolist(),
+        high=None if traffic.high is None else traffic.high.tolist(),
+        keys=keys,
+        depth=None if traffic.depth is None else traffic.depth.tolist(),
+    )
     fleet = Fleet(
+        requests,
         plan,
         times,
         [stage.share for stage in machine.stages],
@@ -256,16 +270,20 @@ def simulate(
         frozenset(down),
         np.random.default_rng(seed),
     )
-    given_s = limits_s if traffic.deadline_s is not None else limits_s[:1]
-    fleet.run(
-        traffic.arrival_s.tolist(),
-        None if traffic.rows is None else traffic.rows.tolist(),
-        None if traffic.high is None else traffic.high.tolist(),
-        [None if value == np.inf else value for value in given_s.tolist()],
-        keys,
-        None if traffic.depth is None else traffic.depth.tolist(),
-    )
+    fleet.run()
     return _result(fleet, traffic, limits_s)
+
+
+def served_machine(machine: Machine) -> ServedPlan:
+    """What deciding needs to know of a machine's plan: its seconds are the medians of what was measured."""
+    return serve_stages(
+        [stage.rule for stage in machine.all_stages],
+        [ServiceTimes(stage.seconds).medians() for stage in machine.all_stages],
+        [stage.share for stage in machine.stages],
+        machine.lanes,
+        fallback=machine.fallback is not None,
+        queue_rows=machine.queue_rows,
+    )
 
 
 def plan_machine(plan: Plan, service: Sequence[Mapping[int, Seconds]], lookup_s: float = 0.0) -> Machine:
@@ -288,17 +306,6 @@ def plan_machine(plan: Plan, service: Sequence[Mapping[int, Seconds]], lookup_s:
         cache=plan.cache,
         lookup_s=lookup_s,
         queue_rows=default_queue_rows(max(stage.rule.max_rows for stage in stages), lanes),
-    )
-
-
-def _served(machine: Machine, every: Sequence[StageTimes], times: Sequence[ServiceTimes]) -> ServedPlan:
-    return serve_stages(
-        [stage.rule for stage in every],
-        [time.medians() for time in times],
-        [stage.share for stage in machine.stages],
-        machine.lanes,
-        fallback=machine.fallback is not None,
-        queue_rows=machine.queue_rows,
     )
 
 

@@ -205,6 +205,7 @@ def _trace_case(trace: Trace, options: SimulateOptions) -> _Case:
         at_s = busiest_window(trace, seconds, options.seed)
         if len(at_s) == 0:
             raise DataError(str(options.trace), f"no request in {seconds:g} s", "give a longer --seconds")
+        _refuse_too_many(len(at_s), str(options.trace), options)
         return _Case(Traffic(at_s, duration_s=seconds), words, seconds)
     busy = busiest_requests(trace, seconds)
     _refuse_too_many(busy.requests, str(options.trace), options)
@@ -274,7 +275,6 @@ def _fleet(seen: Simulation, plan: Plan, limit_s: float | None, usd_per_hour: fl
     names = [f"stage {number}" for number in range(1, len(plan.stages) + 1)]
     if plan.fallback is not None:
         names.append("fallback")
-    quantiles = np.quantile(seen.answer_s, LATENCY_QUANTILES) if seen.answered else np.empty(0)
     return SimulatedFleet(
         machines=seen.machines,
         requests=seen.requests,
@@ -283,7 +283,7 @@ def _fleet(seen: Simulation, plan: Plan, limit_s: float | None, usd_per_hour: fl
         p50_s=seen.quantile_s(0.5),
         p95_s=seen.quantile_s(0.95),
         p99_s=seen.quantile_s(0.99),
-        latency_quantiles_s=tuple((float(q), float(value)) for q, value in zip(LATENCY_QUANTILES, quantiles)),  # noqa: B905
+        latency_quantiles_s=_quantiles(seen),
         late_share=None if limit_s is None else seen.late_share,
         goodput_rps=seen.goodput_rps,
         utilisation=seen.utilisation,
@@ -296,6 +296,13 @@ def _fleet(seen: Simulation, plan: Plan, limit_s: float | None, usd_per_hour: fl
             for name, share, rows in zip(names, seen.stage_shares, seen.batch_rows, strict=True)
         ),
     )
+
+
+def _quantiles(seen: Simulation) -> tuple[tuple[float, float], ...]:
+    if not seen.answered:
+        return ()
+    values = np.quantile(seen.answer_s, LATENCY_QUANTILES).tolist()
+    return tuple((float(q), value) for q, value in zip(LATENCY_QUANTILES, values, strict=True))
 
 
 def _counted(rows: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:

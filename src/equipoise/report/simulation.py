@@ -166,7 +166,7 @@ def load(result: SimulationResult) -> Picture:
         mark_across(layout, result.limit_s * 1000, "limit")
     mark_up(layout, result.capacity_rps, "kept full", dash="dot")
     caption = (
-        "Steady traffic on one machine, from a quarter of what it could answer if it were always full, up to all of "
+        "Made-up traffic on one machine, from a quarter of what it could answer if it were always full, up to all of "
         "it. Refusing and degrading keep the answers that are given in time; the table has how many that takes."
     )
     shown = {"data": [line], "layout": layout}
