@@ -84,6 +84,17 @@ def test_any_times_wait_as_pollaczek_and_khinchine_say(seconds):
         check_mean_wait(seconds, utilisation, pollaczek_khinchine_s(utilisation / MEAN_S, seconds))
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_every_single_wait_is_that_of_the_recursion_of_kiefer_and_wolfowitz(lanes):
+    arrival_s = poisson(0.85 * lanes / MEAN_S, 5000)
+    seen = simulate(Machine((StageTimes(ONE, {1: lognormal(1000)}),), lanes=lanes), Traffic(arrival_s))
+    free_s = np.zeros(lanes)
+    for at_s, seconds, latency_s in zip(arrival_s, seen.computing_s, seen.latency_s, strict=True):
+        start_s = max(at_s, free_s.min())
+        free_s[free_s.argmin()] = start_s + seconds
+        assert latency_s == pytest.approx(start_s + seconds - at_s)
+
+
 def test_sampled_times_keep_mean_and_tail_between_measured_sizes():
     times = ServiceTimes({2: np.array([1.0, 2.0, 9.0]), 6: np.array([3.0, 4.0, 23.0])})
     uniform = (np.arange(3000) + 0.5) / 3000
