@@ -91,6 +91,13 @@ def _small_layer() -> Any:
     return layer
 
 
+def _rough_layer() -> Any:
+    """Like the small layer without its blind spots, and off by a little everywhere: wrong where it is unsure."""
+    layer = 2.0 * np.eye(FEATURES, CLASSES)
+    layer[8:] = 0.12 * np.random.default_rng(3).standard_normal((FEATURES - 8, CLASSES))
+    return layer
+
+
 def _sigmoid(nodes: list[Any], constants: list[Any]) -> None:
     from onnx import helper
 
@@ -178,6 +185,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     write_layers(folder / "large.onnx", *_by_detours(np.eye(FEATURES, CLASSES)))
     write_layers(folder / "small.onnx", _small_layer())
+    write_layers(folder / "rough.onnx", _rough_layer())
     write_layers(folder / "hungry.onnx", _small_layer(), more=_hungry_end)
     pair, number = np.eye(FEATURES, 2), np.eye(FEATURES, 2) @ np.array([[1.0], [2.0]])
     for kind, layers in (("", _by_detours), ("small-", lambda layer: (0.99 * layer,))):
@@ -204,6 +212,9 @@ STUDIES: dict[str, dict[str, Any]] = {
     | {"rate": 50, "p99_ms": 200, "price": 0.1},
     "own metric, trace": ONNX | {"metric": "own_metric:lead", "max_drop": 0.1, "trace": "trace.csv", "p99_ms": 200},
     "speed alone, memory": ONNX | {"metric": "none", "alternative": ["hungry.onnx"], "memory_mb": 400},
+    "cascade": ONNX
+    | {"alternative": ["rough.onnx"], "max_drop": 0.03, "floor": 0.6, "distrust": "refer", "distrust_below": 0.5}
+    | {"repeat_share": 0.3, "price": 0.1, "budget": "30s"},
     "few rows": ONNX | {"data": "few.npz", "max_drop": 0.005},
     "nothing faster": {"source": "small.onnx", "data": "test.npz"},
     "number": NUMBER,

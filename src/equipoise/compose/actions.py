@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from equipoise.compose.certify import Judgement
-from equipoise.compose.servable import Composed, Entrant, Part, Servable, single
+from equipoise.compose.servable import Composed, Config, Entrant, Part, Servable, single
 from equipoise.core.candidate import Candidate
+from equipoise.core.certificate import FloorCertificate
 from equipoise.core.estimate import Estimate
 from equipoise.core.noun import Noun
-from equipoise.core.plan import BatchRule, Combine
+from equipoise.core.plan import AcceptRule, BatchRule, Combine, Distrust
 from equipoise.core.profile import Profile, Settings
 from equipoise.core.recipe import Recipe
-from equipoise.core.result import NearestMiss
+from equipoise.core.result import CacheFigures, DegradedMode, NearestMiss
 from equipoise.core.variant import Failure, Variant
 
 SplitName = Literal["search", "certify"]
@@ -79,10 +80,20 @@ class Answer(Noun):
 
 @dataclass(frozen=True)
 class Answered:
-    """What came of an `Answer` action; judgement and quality are null with the metric `none`."""
+    """What came of an `Answer` action.
+
+    Attributes:
+        judgement: Against the baseline; null with the metric `none`.
+        quality: The metric on the main rows; null with the metric `none`.
+        floor: Against the floor, by itself; null where none was given. Where untrusted answers are referred to a
+            person, of the others alone.
+        trusted: Share of the main rows whose answer is trusted; null where none is doubted.
+    """
 
     judgement: Judgement | None
     quality: Estimate | None
+    floor: FloorCertificate | None = None
+    trusted: float | None = None
 
 
 class Asked(Noun):
@@ -151,6 +162,48 @@ class Composable(Noun):
     best: str = ""
 
 
+class Doubt(Noun):
+    """Find out how a last stage tells that its answer is not to be trusted.
+
+    Attributes:
+        answers: How each of its members answered the search rows.
+        combine: How they are combined; null for one.
+        asked_by: How the cascade answered the search rows: only those that reached its last stage count; null where all
+            do.
+        below: Calibrated probability of being right below which an answer is not trusted.
+    """
+
+    action: Literal["doubt"] = "doubt"
+    answers: tuple[Answer, ...]
+    combine: Combine | None = None
+    asked_by: Answer | None = None
+    below: float
+
+
+class Doubted(Noun):
+    """What came of a `Doubt` action: when the answer is trusted; null where nothing says how sure it is."""
+
+    accept: AcceptRule | None
+
+
+class LookUp(Noun):
+    """Time how long it takes to make a cache key and to look it up, and weigh what is remembered.
+
+    Attributes:
+        answered: How a plan answered rows that are like those that will be remembered.
+    """
+
+    action: Literal["look_up"] = "look_up"
+    answered: Answer
+
+
+class LookedUp(Noun):
+    """What came of a `LookUp` action: seconds of one, and bytes of one remembered answer."""
+
+    lookup_s: float
+    entry_bytes: int
+
+
 class Race(Noun):
     """Time finalists in turns, each in a fresh process, with the baseline among them.
 
@@ -217,8 +270,8 @@ class Best(Noun):
     proved: bool
 
 
-Action = Build | Speed | Answer | Compose | Race | Load | Best
-Outcome = Variant | Failure | Sped | Answered | Composable | Raced | Loaded | None
+Action = Build | Speed | Answer | Compose | Doubt | LookUp | Race | Load | Best
+Outcome = Variant | Failure | Sped | Answered | Composable | Doubted | LookedUp | Raced | Loaded | None
 
 
 @dataclass(frozen=True)
@@ -274,6 +327,10 @@ class Choice:
         screened: What screening found, for the report.
         race_samples: Name of the race's raw samples in the study's store.
         nearest_miss: Where infeasible, what came closest.
+        fallback: The config that answers under pressure, and what was proved of it; null for none.
+        doubting: The chosen plan with a last stage that may doubt, and what was proved of it; why there is none, in
+            words; null where none was asked for.
+        cache: What remembering answers would cost and save; null where nothing is known of repeats.
     """
 
     decision: Literal["replace", "keep", "infeasible"]
@@ -295,3 +352,6 @@ class Choice:
     screened: tuple[Screening, ...]
     race_samples: str
     nearest_miss: NearestMiss | None
+    fallback: tuple[Config, DegradedMode] | None = None
+    doubting: tuple[Composed, Distrust] | str | None = None
+    cache: CacheFigures | None = None

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from typing import Any
 
 from equipoise.compose.actions import Action, Answered, Choice, Reply, Screening
+from equipoise.compose.caching import cache
 from equipoise.compose.certify import fixed_sequence, order_by_evidence
+from equipoise.compose.degrade import distrust, fallback
 from equipoise.compose.pareto import pareto
+from equipoise.compose.savings import savings_of
+from equipoise.compose.servable import Config
 from equipoise.compose.state import Screened, SearchState
 from equipoise.compose.wording import UNTIMED, dollars, quality_reason
 from equipoise.core.candidate import Candidate
@@ -32,7 +37,16 @@ def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
     order, certified = yield from _open_certify(state, tuned, rivals)
     chosen = min(certified, key=state.cost_key) if certified else keep
     _explain_losers(state, rivals, order, certified, chosen)
+    extras: dict[str, Any] = {}
     if chosen is not None:
+        entrant = state.entrants[chosen]
+        extras = {
+            "fallback": (yield from fallback(state, entrant)),
+            "doubting": (yield from distrust(state, entrant)),
+            "cache": (yield from cache(state, entrant)),
+        }
+        savings = savings_of(state, entrant, extras["cache"])
+        state.measured[chosen] = state.measured[chosen].model_copy(update={"savings": savings})
         yield from state.tell_best(chosen, proved=True)
     return Choice(
         decision="infeasible" if chosen is None else "keep" if chosen == keep else "replace",
@@ -58,6 +72,7 @@ def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
         screened=tuple(_screening(state, screened) for screened in state.screened.values()),
         race_samples="" if state.raced is None else state.raced.samples,
         nearest_miss=_nearest_miss(state) if chosen is None else None,
+        **extras,
     )
 
 
@@ -87,11 +102,15 @@ def _open_certify(
         state.set_quality(name, answered.quality)
     points = [(state.cost_key(name)[0], state.doubt(state.screened_of(name))) for name in rivals]
     front = [rivals[index] for index in pareto(points)]
+    best_alone = _best_alone(state, rivals)
     for name in rivals:
-        if name not in front:
+        if name not in (*front, best_alone):
             state.give_up(state.entrants[name].config, "choose", "another finalist is cheaper and surer")
     judgements = {name: judgement for name in front if (judgement := state.screened_of(name).judgement)}
     order = order_by_evidence(judgements, state.split_scale)
+    if best_alone is not None and best_alone not in order:
+        # Behind all others, a test can cost none of them its place: it is for what composing saves over it.
+        order = (*order, best_alone)
     sequence = fixed_sequence(order, alpha=1 - state.facts.confidence)
     opened: list[str] = []
     try:
@@ -112,6 +131,14 @@ def _open_certify(
             name = sequence.send(p_value)
     except StopIteration as stop:
         return tuple(opened), tuple(stop.value)
+
+
+def _best_alone(state: SearchState, rivals: list[str]) -> str | None:
+    """The cheapest single config, where a composition is among the rivals; null where there is none of either."""
+    alone = [name for name in rivals if isinstance(state.entrants[name].config, Config)]
+    if len(alone) == len(rivals):
+        return None
+    return min(alone, key=state.cost_key, default=None)
 
 
 def _explain_losers(

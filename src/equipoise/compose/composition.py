@@ -16,7 +16,7 @@ from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import Failure
 from equipoise.policy.cost import usd_per_million_packed
 
-COMPOSE_UNTIL = 0.76
+COMPOSE_UNTIL = 0.78
 """Share of the budget after which nothing more is composed."""
 FIRST_FASTER = 1.25
 """How much faster than the last stage a first stage must be to be worth asking."""
@@ -35,7 +35,8 @@ def compose(state: SearchState) -> Generator[Action, Reply, list[Entrant]]:
     options: list[Option] = []
     for stages in (*_ensembles(state, pool, single), *_cascades(state, pool, single)):
         if state.phase_is_over(COMPOSE_UNTIL):
-            break
+            _reject(state, stages, "not tried: the budget ended first; a larger --budget would try it")
+            continue
         options += yield from _options(state, stages, single)
     worth = [option for option in options if option.rows_per_s > LEAST_GAIN * state.rows_per_s(single)]
     for option in options:

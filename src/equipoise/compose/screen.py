@@ -14,7 +14,7 @@ from equipoise.core.variant import Variant
 from equipoise.errors import BaselineError
 
 SCREEN_BATCHES = (1, 8, 32, 128)
-BUILD_UNTIL, SCREEN_UNTIL = 0.50, 0.65
+BUILD_UNTIL, SCREEN_UNTIL = 0.45, 0.58
 """Shares of the budget after which nothing more is built, and nothing more is screened."""
 SEARCH_SHARE, CERTIFY_SHARE = 0.06, 0.12
 """Shares of the budget that one pass of the baseline over a split may take; a split is cut to so many rows."""

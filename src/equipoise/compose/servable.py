@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from equipoise.core.candidate import CandidateStage
 from equipoise.core.noun import Noun
-from equipoise.core.plan import AcceptRule, AnswerForm, BatchRule, Combine, PlanStage, StageModel
+from equipoise.core.plan import AcceptRule, AnswerForm, BatchRule, Combine, DistrustAnswer, PlanStage, StageModel
 from equipoise.core.profile import Precision, RuntimeName, Settings
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import Variant
@@ -55,6 +56,16 @@ class Config(Noun):
         """A single model's outputs are passed on as they are."""
         return None
 
+    @property
+    def untrusted(self) -> DistrustAnswer | None:
+        """A single model's answers always stand."""
+        return None
+
+    @property
+    def roles(self) -> tuple[CandidateStage, ...]:
+        """None: it is alone."""
+        return ()
+
     def stages(self, settings: Settings) -> tuple[PlanStage, ...]:
         """As a plan has it: one stage whose answers stand."""
         return (PlanStage(models=(_model(self, settings),), batch_rule=BatchRule(max_rows=settings.batch)),)
@@ -83,10 +94,19 @@ class Part(Noun):
 
 
 class Composed(Noun):
-    """Several configs that answer together: a cascade, or an ensemble. It stands wherever a config does."""
+    """Several configs that answer together: a cascade, or an ensemble. It stands wherever a config does.
+
+    Attributes:
+        parts: Its stages, in the order they are asked.
+        form: What the judged output holds.
+        untrusted: What is given where the last stage does not trust its answer; null to give that answer.
+        default: The label, or the number, that is given as a default.
+    """
 
     parts: tuple[Part, ...]
     form: AnswerForm
+    untrusted: DistrustAnswer | None = None
+    default: str | None = None
 
     @property
     def name(self) -> str:
@@ -139,6 +159,20 @@ class Composed(Noun):
     def precision(self) -> Precision:
         """Of its last stage."""
         return self.parts[-1].members[0].precision
+
+    @property
+    def roles(self) -> tuple[CandidateStage, ...]:
+        """What each stage does, on the search rows."""
+        later = [part.share for part in self.parts[1:]] + [0.0]
+        return tuple(
+            CandidateStage(
+                name=part.name,
+                accepts="" if part.accept is None else f"{part.accept.measure} >= {part.accept.at_least:.4g}",
+                share_reached=part.share,
+                share_answered=part.share - passed_on,
+            )
+            for part, passed_on in zip(self.parts, later, strict=True)
+        )
 
     def stages(self, settings: Settings) -> tuple[PlanStage, ...]:
         """As a plan has it: every model with the same threads and replicas, so that a free one can run any stage."""

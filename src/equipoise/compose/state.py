@@ -22,8 +22,9 @@ from equipoise.compose.actions import (
 from equipoise.compose.certify import Judgement, power_on
 from equipoise.compose.servable import Config, Entrant, Servable
 from equipoise.core.candidate import Candidate
+from equipoise.core.certificate import FloorCertificate
 from equipoise.core.estimate import Estimate
-from equipoise.core.plan import AnswerForm
+from equipoise.core.plan import AnswerForm, DistrustAnswer
 from equipoise.core.profile import Profile, Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
@@ -38,6 +39,36 @@ RACE_SHARE_OF_ONE = 0.04
 NEAR_MOST = 0.97
 SLOWEST_SWEPT_S = 0.25
 """A batch that takes longer than this is the last whose size is timed."""
+
+
+@dataclass(frozen=True)
+class WantedDistrust:
+    """What is given where the plan does not trust its answer.
+
+    Attributes:
+        answer: What.
+        below: Calibrated probability of being right below which an answer is not trusted.
+        default: The label, or the number, of a default.
+    """
+
+    answer: DistrustAnswer
+    below: float
+    default: str | None
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What is known of requests that repeat earlier ones.
+
+    Attributes:
+        hit_shares: Answers that are remembered, to the share of requests that find theirs.
+        usd_per_gib_hour: Price of a GiB of memory for an hour.
+        source: Where the hit shares and that price come from.
+    """
+
+    hit_shares: tuple[tuple[int, float], ...]
+    usd_per_gib_hour: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +93,8 @@ class SearchFacts:
         originals: Other runtimes and precisions for it, and the person's alternatives in theirs.
         recipes: What is worth building, most promising first.
         configs_of: Runtimes and precisions for a variant.
+        distrust: What is wanted where the plan does not trust its answer; null for its answer.
+        repeats: What is known of requests that repeat earlier ones; null for nothing.
         form: What the judged output holds; null where answers cannot be put together: several labels a row, or a
             person's own metric.
         reshaping: Techniques whose result is another model, with errors of its own.
@@ -85,6 +118,8 @@ class SearchFacts:
     originals: tuple[Config, ...]
     recipes: tuple[Recipe, ...]
     configs_of: Callable[[Variant], tuple[Config, ...]]
+    distrust: WantedDistrust | None = None
+    repeats: Repeats | None = None
     form: AnswerForm | None = None
     reshaping: frozenset[str] = frozenset()
     reverting: frozenset[str] = frozenset()
@@ -98,6 +133,7 @@ class Screened:
     points: dict[tuple[int, int], tuple[SpeedPoint, ...]]
     judgement: Judgement | None = None
     quality: Estimate | None = None
+    floor: FloorCertificate | None = None
 
     def fastest(self, longest_s: float = math.inf) -> tuple[tuple[int, int], SpeedPoint]:
         """The setting of most rows a second whose batches take at most `longest_s`; else that of the quickest batch.
@@ -203,6 +239,7 @@ class SearchState:
         self.tried += 1
         self.search_actions[screened.config.name] = action
         screened.judgement, screened.quality = answered.judgement, answered.quality
+        screened.floor = answered.floor
         return True
 
     def answer_certify(self, name: str, settings: Settings) -> Generator[Action, Reply, Outcome | Answered]:
@@ -278,10 +315,12 @@ class SearchState:
             cold_start_s=profile.cold_start_s,
             usd_per_million_packed=packed,
             usd_per_million_provisioned=provisioned,
-            usd_per_million_correct=self._usd_correct(packed if provisioned is None else provisioned, quality),
+            usd_per_million_correct=self.usd_correct(packed if provisioned is None else provisioned, quality),
+            stages=entrant.config.roles,
         )
 
-    def _usd_correct(self, usd_per_million: float, quality: Estimate | None) -> float | None:
+    def usd_correct(self, usd_per_million: float, quality: Estimate | None) -> float | None:
+        """Cost of a million correct answers; null where the metric does not count them."""
         if not self.facts.counts_correct or quality is None:
             return None
         return usd_per_million_correct(usd_per_million, quality.value)
@@ -291,7 +330,7 @@ class SearchState:
         candidate = self.measured[name]
         provisioned = candidate.usd_per_million_provisioned
         usd = candidate.usd_per_million_packed if provisioned is None else provisioned
-        changes = {"quality": quality, "usd_per_million_correct": self._usd_correct(usd, quality)}
+        changes = {"quality": quality, "usd_per_million_correct": self.usd_correct(usd, quality)}
         self.measured[name] = candidate.model_copy(update=changes)
 
     def cost_key(self, name: str) -> tuple[float, float]:

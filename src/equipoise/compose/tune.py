@@ -9,7 +9,7 @@ from equipoise.compose.screen import HOPELESS_POWER, LIKELY_POWER
 from equipoise.compose.servable import Entrant
 from equipoise.compose.state import Screened, SearchState
 
-TUNE_UNTIL = 0.68
+TUNE_UNTIL = 0.62
 """Share of the budget after which finalists keep the settings that screening found."""
 TUNE_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TUNE_SECONDS = 0.2

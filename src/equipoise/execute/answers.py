@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.core.plan import Plan
+from equipoise.core.plan import Distrust, Plan
 from equipoise.errors import DataError
+from equipoise.execute.stages import STAGE, TRUSTED
 from equipoise.preprocess.answers import class_shares, positive_shares, present
 
 Array = NDArray[Any]
@@ -30,11 +31,23 @@ def answers(outputs: Mapping[str, Array], plan: Plan, labels: Sequence[str] | No
         Column name to array of shape [n]: `label` (text, or int64 where classes are numbered) and, where the model
         gives one, `confidence` (0 to 1); `value`, or `value_0`, `value_1`, ... for a model that predicts numbers. A
         model that gives a row several labels has one column `label` with their names, joined by `;` (numbers where
-        they have no names): those of a probability of at least 0.5, or a logit of at least 0.
+        they have no names): those of a probability of at least 0.5, or a logit of at least 0. A plan of several stages
+        adds `stage`, the number of the stage that answered, from 1, and one that may distrust its answer `trusted`:
+        what is not trusted is left empty (not a number, for numbers) where it is referred to a person, or is the
+        plan's default.
 
     Raises:
         DataError: Scores of some rows are not finite.
     """
+    found = _own(outputs, plan, labels)
+    if len(plan.stages) > 1:
+        found["stage"] = outputs[STAGE] + 1
+    if plan.distrust is not None:
+        found = _without_untrusted(found, ~outputs[TRUSTED], plan.distrust) | {"trusted": outputs[TRUSTED]}
+    return found
+
+
+def _own(outputs: Mapping[str, Array], plan: Plan, labels: Sequence[str] | None) -> dict[str, Array]:
     output = outputs[plan.output]
     if plan.output_kind == "value":
         return _values(output)
@@ -60,6 +73,24 @@ def answers(outputs: Mapping[str, Array], plan: Plan, labels: Sequence[str] | No
         chosen = scores.argmax(axis=1)
         confidence = class_shares(scores, plan.output_kind).max(axis=1)
     return {"label": chosen if labels is None else _text([labels[i] for i in chosen]), "confidence": confidence}
+
+
+def _without_untrusted(found: dict[str, Array], untrusted: Array, distrust: Distrust) -> dict[str, Array]:
+    """The answers with what is not trusted replaced; the simple stage's answers stand in their places already."""
+    if distrust.answer == "simple":
+        return found
+    replaced = {}
+    for name, column in found.items():
+        number = column.dtype.kind == "f"
+        changed = column.astype(np.float64 if number else object)
+        if name.startswith(("label", "value")):
+            instead: object = np.nan if number else ""
+            if distrust.answer == "default":
+                instead = float(distrust.default or "nan") if number else distrust.default
+            changed[untrusted] = instead
+            column = changed if number else _text([str(value) for value in changed])
+        replaced[name] = column
+    return replaced
 
 
 def _values(output: Array) -> dict[str, Array]:

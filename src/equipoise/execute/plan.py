@@ -88,7 +88,7 @@ def open_plan_from(plan: Plan, artifacts: Mapping[str, Path]) -> OpenPlan:
         ModelError: An artifact cannot be opened.
     """
     everything = open_stages(plan.all_stages, plan.form, artifacts).stages
-    stages = OpenStages(everything[: len(plan.stages)], plan.form, plan.distrust)
+    stages = OpenStages(everything[: len(plan.stages)], plan.form, plan.distrust.answer if plan.distrust else None)
     fallback = None if plan.fallback is None else OpenStages(everything[len(plan.stages) :], plan.form)
     return OpenPlan(plan, stages, fallback)
 

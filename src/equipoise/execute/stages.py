@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.core.plan import AnswerForm, Combine, Distrust, PlanStage, StageModel
+from equipoise.core.plan import AnswerForm, Combine, DistrustAnswer, PlanStage, StageModel
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import BundleError
 from equipoise.policy.cascade import calibrated, raw_confidence, stands
@@ -25,6 +25,7 @@ Array = NDArray[Any]
 Outputs = dict[str, Array]
 STAGE, CONFIDENCE, TRUSTED = "equipoise_stage", "equipoise_confidence", "equipoise_trusted"
 """Outputs beside the models' own: which stage answered, [n]; how sure each was, [n, stages]; if it is trusted, [n]."""
+STAGE_OUTPUTS = frozenset({STAGE, CONFIDENCE, TRUSTED})
 NOT_ASKED = np.nan
 TIE_BREAK = 1e-6
 
@@ -99,12 +100,13 @@ class OpenStages:
     Attributes:
         stages: In the order they are asked.
         form: What the judged output holds; null for a single model whose answers always stand.
-        distrust: What is given where the last stage does not trust its answer; null to give that answer.
+        untrusted: What is given where the last stage does not trust its answer; null to give that answer. Only the
+            `simple` stage's answer is given here; whoever reads the outputs refers, or gives a default.
     """
 
     stages: tuple[OpenStage, ...]
     form: AnswerForm | None
-    distrust: Distrust | None = None
+    untrusted: DistrustAnswer | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -143,20 +145,16 @@ class OpenStages:
             left = left[~stands(confidence, stage.stage.accept)]
         trusted = np.ones(n, dtype=bool)
         trusted[left] = False
-        answers = self._with_distrust(answers, outputs, left)
+        if self.untrusted == "simple" and len(left):
+            answers = {name: _replaced(array, left, outputs[name][left]) for name, array in answers.items()}
         return answers | {STAGE: answered_by, CONFIDENCE: sure, TRUSTED: trusted}
-
-    def _with_distrust(self, answers: Outputs, first: Outputs, left: NDArray[np.intp]) -> Outputs:
-        if self.distrust is None or self.distrust.answer != "simple" or not len(left):
-            return answers
-        return {name: _replaced(array, left, first[name][left]) for name, array in answers.items()}
 
 
 def open_stages(
     stages: Sequence[PlanStage],
     form: AnswerForm | None,
     artifacts: Mapping[str, Path],
-    distrust: Distrust | None = None,
+    untrusted: DistrustAnswer | None = None,
 ) -> OpenStages:
     """Load stages whose artifacts lie anywhere; a model that stands in several is loaded once.
 
@@ -164,7 +162,7 @@ def open_stages(
         stages: What to execute.
         form: What the judged output holds; may be null for a single model.
         artifacts: Digest to folder, for every model.
-        distrust: What is given where the last stage does not trust its answer.
+        untrusted: What is given where the last stage does not trust its answer.
 
     Raises:
         BundleError: A runtime that a stage names is not installed.
@@ -178,7 +176,7 @@ def open_stages(
     return OpenStages(
         tuple(OpenStage(stage, tuple(opened[model] for model in stage.models), form) for stage in stages),
         form,
-        distrust,
+        untrusted,
     )
 
 

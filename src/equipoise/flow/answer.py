@@ -62,6 +62,9 @@ def write_answer(
         certificate=judged,
         provable=None if evidence is None else _provable(choice, prepared, workbench, evidence),
         cost=_cost(choice, prepared),
+        fallback=None if choice.fallback is None else choice.fallback[1],
+        distrust=choice.doubting[1] if isinstance(choice.doubting, tuple) else None,
+        cache=choice.cache,
         splits=prepared.splits,
         environment=prepared.environment,
         seed=brief.seed,
@@ -216,6 +219,14 @@ def _warnings(choice: Choice, prepared: Prepared, reused: int) -> tuple[str, ...
                 f"the machine was busy: the original answered {baseline.throughput_rps.value:,.0f} rows/s where its "
                 f"median batch says {steady_rps:,.0f}; figures may not repeat, so run again on a quiet machine"
             )
+    if isinstance(choice.doubting, str):
+        warnings.append(f"untrusted answers are given all the same: {choice.doubting}")
+    if choice.fallback is not None and not choice.fallback[1].offered:
+        proof = choice.fallback[1].certificate
+        warnings.append(
+            f"no fallback is offered: {choice.fallback[1].name} reaches {proof.quality.value:.4g} by itself, which "
+            f"does not prove the floor of {proof.floor:g}; under pressure requests are refused"
+        )
     if prepared.price.kind == "assumed":
         warnings.append(f"the price is {prepared.price.source}: {prepared.price.usd_per_hour:g} USD an hour")
     if (

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.compose.actions import Choice
-from equipoise.compose.servable import Entrant
+from equipoise.compose.servable import Servable
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate
-from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage
+from equipoise.core.plan import BatchRule, Fallback, Forecast, Plan, PlanStage
 from equipoise.core.profile import Settings
 from equipoise.errors import EquipoiseError
 from equipoise.execute.plan import open_plan_from
@@ -85,6 +85,8 @@ def plan_of(choice: Choice, chosen: Candidate, prepared: Prepared) -> Plan:
     """The plan that serves a candidate."""
     entrant = choice.entrants[chosen.name]
     settings, p99 = entrant.settings, chosen.latency_s.p99
+    doubting = choice.doubting if isinstance(choice.doubting, tuple) else None
+    served = entrant.config if doubting is None else doubting[0]
     limit_s = prepared.brief.limits.p99_s
     rule = choice.batch_rules.get(chosen.name, BatchRule(max_rows=settings.batch, limit_s=limit_s))
     return Plan(
@@ -92,7 +94,10 @@ def plan_of(choice: Choice, chosen: Candidate, prepared: Prepared) -> Plan:
         output=prepared.meaning.output,
         output_kind=prepared.meaning.kind,
         multilabel=prepared.meaning.multilabel,
-        stages=_stages(entrant, settings, rule),
+        stages=_stages(served, settings, rule),
+        cache=choice.cache.rule if choice.cache is not None and choice.cache.chosen else None,
+        fallback=_fallback(choice, settings, rule),
+        distrust=None if doubting is None else doubting[1],
         usd_per_hour=prepared.price.usd_per_hour,
         forecast=Forecast(
             quality=None if chosen.quality is None else chosen.quality.value,
@@ -104,9 +109,18 @@ def plan_of(choice: Choice, chosen: Candidate, prepared: Prepared) -> Plan:
     )
 
 
-def _stages(entrant: Entrant, settings: Settings, rule: BatchRule) -> tuple[PlanStage, ...]:
+def _fallback(choice: Choice, settings: Settings, rule: BatchRule) -> Fallback | None:
+    """What answers under pressure, where it was proved to: in the plan's own lanes and batches."""
+    if choice.fallback is None or not choice.fallback[1].offered:
+        return None
+    config, mode = choice.fallback
+    (stage,) = _stages(config, settings.model_copy(update={"default": False}), rule)
+    return Fallback(stage=stage, certificate=mode.certificate)
+
+
+def _stages(config: Servable, settings: Settings, rule: BatchRule) -> tuple[PlanStage, ...]:
     """The first stage puts requests together by `rule`; what it passes on has waited once and waits no more."""
-    first, *later = entrant.config.stages(settings)
+    first, *later = config.stages(settings)
     at_once = rule.model_copy(update={"max_wait_s": 0.0})
     return (
         first.model_copy(update={"batch_rule": rule}),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from equipoise.compose.servable import Servable
-from equipoise.core.plan import AnswerForm, PlanStage
+from equipoise.core.plan import AnswerForm, DistrustAnswer, PlanStage
 from equipoise.core.profile import Settings
 from equipoise.host.sandbox import Sandbox
 from equipoise.measure.session import open_session
@@ -51,6 +51,7 @@ def open_child(
         artifacts,
         sample,
         study.log(log),
+        untrusted=config.untrusted,
         memory_cap_bytes=memory_cap_bytes,
         timeout_s=timeout_s,
     )
@@ -63,13 +64,14 @@ def open_child_of(
     sample: Mapping[str, Array],
     log: Path,
     *,
+    untrusted: DistrustAnswer | None = None,
     memory_cap_bytes: int | None = None,
     timeout_s: float = OPEN_TIMEOUT_S,
 ) -> Sandbox:
     """The same for a plan's stages; see `open_child`."""
     child = Sandbox(log, memory_cap_bytes)
     try:
-        child.call(open_session, tuple(stages), form, artifacts, sample, timeout_s=timeout_s)
+        child.call(open_session, tuple(stages), form, artifacts, sample, untrusted, timeout_s=timeout_s)
     except BaseException:
         child.close()
         raise

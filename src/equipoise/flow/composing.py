@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from equipoise.compose.actions import Answer, Asked, Composable, Compose, Option
-from equipoise.compose.cascade import LEAST_POWER, StageRows, Thresholds, promising, search_thresholds
+from equipoise.compose.actions import Answer, Asked, Composable, Compose, Doubt, Doubted, Option
+from equipoise.compose.cascade import LEAST_POWER, StageRows, Thresholds, confidences, promising, search_thresholds
 from equipoise.compose.certify import Evidence, judge, power_on
 from equipoise.compose.servable import Composed
 from equipoise.compose.wording import quality_reason
-from equipoise.core.plan import AnswerForm
-from equipoise.execute.stages import Outputs, combined
+from equipoise.core.plan import AcceptRule, AnswerForm
+from equipoise.execute.stages import STAGE, Outputs, combined
 from equipoise.flow.evidence import Judge
 from equipoise.policy.batch import ServiceModel
 
@@ -48,6 +49,37 @@ def compose_stages(
         best = f"at its surest thresholds, {quality_reason(likeliest.judgement)}"
         return Composable(options=(), tried=len(found), best=best)
     return Composable(options=tuple(_option(action, each, form) for each in chosen), tried=len(found))
+
+
+def doubt(action: Doubt, evidence: Evidence, judged_by: Judge, load: Callable[[Answer], Outputs]) -> Doubted:
+    """Calibrate a last stage's confidence on the search rows that reach it.
+
+    Args:
+        action: Which stage, and below which confidence it doubts.
+        evidence: The search rows.
+        judged_by: Decodes outputs.
+        load: Loads the outputs of an `Answer`.
+
+    Returns:
+        When its answer is trusted; null where nothing says how sure it is, or no row reaches it.
+    """
+    meaning = judged_by.meaning
+    form = AnswerForm(output=meaning.output, kind=meaning.kind)
+    # Its speed plays no part here.
+    asked = Asked(answers=action.answers, combine=action.combine, points=((1, 1.0),))
+    reached = evidence.main.rows
+    if action.asked_by is not None:
+        stage = load(action.asked_by)[STAGE]
+        reached = reached[stage[reached] == stage.max()]
+    if not len(reached):
+        return Doubted(accept=None)
+    there = replace(evidence, claims=(replace(evidence.main, rows=reached),))
+    found = confidences(_stage_rows(asked, form, judged_by, load), there, cheap=True)
+    usable = [(measure, calibration) for measure, calibration, _ in found if measure != "spread"]
+    if not usable:
+        return Doubted(accept=None)
+    measure, calibration = usable[-1]
+    return Doubted(accept=AcceptRule(measure=measure, calibration=calibration, at_least=action.below))
 
 
 def _stage_rows(asked: Asked, form: AnswerForm, judged_by: Judge, load: Callable[[Answer], Outputs]) -> StageRows:

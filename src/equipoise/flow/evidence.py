@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from equipoise.compose.certify import Claim, Evidence, Judgement, judge
 from equipoise.core.brief import DataBrief
-from equipoise.core.certificate import Margin
+from equipoise.core.certificate import FloorCertificate, Margin
 from equipoise.core.estimate import Estimate
+from equipoise.errors import BriefError
+from equipoise.execute.stages import STAGE_OUTPUTS, TRUSTED
 from equipoise.preprocess.answers import OutputMeaning, decode, encode_target
 from equipoise.preprocess.rows import Rows
+from equipoise.stats.floor import floor_test
 from equipoise.stats.metrics import Metric, metric_estimate
 from equipoise.stats.predictions import Predictions
 
@@ -33,6 +36,8 @@ class Judge:
         confidence: Of the certificate.
         splits: `search` and `certify` rows.
         seed: For bootstraps.
+        floor: Least figure that a degraded mode may have by itself; null for none.
+        default: What is given where an answer is not trusted, as the data spells it; null for no default.
     """
 
     metric: Metric
@@ -42,13 +47,19 @@ class Judge:
     confidence: float
     splits: dict[str, Rows]
     seed: int
+    floor: float | None = None
+    default: str | None = None
     _claims: dict[tuple[str, int], tuple[Claim, ...]] = field(default_factory=dict)
 
     def predictions(self, outputs: dict[str, Array], split: str) -> Predictions:
         """A model's outputs to the first rows of a split, decoded."""
         n = len(next(iter(outputs.values())))
         rows = self.splits[split].take(slice(0, n))
-        return decode(outputs, self.meaning, rows.target, n)
+        own = {name: array for name, array in outputs.items() if name not in STAGE_OUTPUTS}
+        found = decode(own, self.meaning, rows.target, n)
+        if self.default is None or TRUSTED not in outputs:
+            return found
+        return with_default(found, ~outputs[TRUSTED], self.default, self.meaning)
 
     def evidence(self, baseline: dict[str, Array], split: str, n: int) -> Evidence:
         """The baseline's answers to the first `n` rows of a split, and what is claimed on them."""
@@ -85,6 +96,42 @@ class Judge:
             self.seed,
         )
 
+    def floor_of(
+        self, outputs: dict[str, Array], baseline: dict[str, Array], split: str, n: int, *, referred: bool
+    ) -> tuple[FloorCertificate | None, float | None]:
+        """A model's answers against the floor, by themselves.
+
+        Args:
+            outputs: What it answered.
+            baseline: What the original answered.
+            split: Which rows.
+            n: How many of them.
+            referred: Whether untrusted answers are not given at all, so that the others alone count.
+
+        Returns:
+            What is proved, null without a floor; and the share of main rows whose answer is trusted, null where none is
+            doubted.
+        """
+        evidence = self.evidence(baseline, split, n)
+        rows = evidence.main.rows
+        trusted = outputs.get(TRUSTED)
+        share = None if trusted is None else float(trusted[rows].mean())
+        if self.floor is None:
+            return None, share
+        if trusted is not None and referred:
+            rows = rows[trusted[rows]]
+        target = evidence.baseline.labels if self.metric.name == "agreement" else evidence.target
+        certificate = floor_test(
+            self.metric,
+            self.predictions(outputs, split).take(rows),
+            None if target is None else target[rows],
+            self.floor,
+            None if evidence.groups is None else evidence.groups[rows],
+            self.confidence,
+            self.seed,
+        )
+        return certificate, share
+
     def _target(self, rows: Rows) -> Array | None:
         if rows.target is None or self.metric.name == "agreement":
             return None
@@ -107,3 +154,36 @@ class Judge:
             ]
             self._claims[key] = tuple(claims)
         return self._claims[key]
+
+
+def with_default(
+    answers: Predictions, untrusted: NDArray[np.bool_], default: str, meaning: OutputMeaning
+) -> Predictions:
+    """Answers in which the untrusted ones are replaced by a default.
+
+    Args:
+        answers: To n rows.
+        untrusted: Which of them, [n].
+        default: A number where the model predicts numbers, else one of its classes.
+        meaning: What the judged output holds.
+
+    Raises:
+        BriefError: The default is no answer that the model could give.
+    """
+    if answers.values is not None:
+        try:
+            number = float(default)
+        except ValueError:
+            raise BriefError(
+                "--distrust-default", f"found {default!r}", "needed a number, as the model gives"
+            ) from None
+        return replace(answers, values=np.where(untrusted, number, answers.values))
+    names = [str(label) for label in meaning.labels or ()]
+    if default not in names:
+        raise BriefError("--distrust-default", f"found {default!r}", f"needed one of the classes: {', '.join(names)}")
+    code = names.index(default)
+    labels = None if answers.labels is None else np.where(untrusted, code, answers.labels)
+    shares = answers.probabilities
+    if shares is not None:
+        shares = np.where(untrusted[:, None], np.eye(shares.shape[1])[code], shares)
+    return replace(answers, labels=labels, probabilities=shares)

@@ -25,7 +25,7 @@ from equipoise.compose.actions import (
     Speed,
 )
 from equipoise.compose.solve import solve
-from equipoise.compose.state import SearchFacts
+from equipoise.compose.state import SearchFacts, WantedDistrust
 from equipoise.core.brief import Brief
 from equipoise.core.noun import Noun
 from equipoise.core.result import Result
@@ -257,7 +257,7 @@ class _Driver:
 def search_facts(prepared: Prepared) -> SearchFacts:
     """What the search starts from."""
     material, judge = prepared.material, prepared.judge
-    brief = prepared.brief
+    brief, quality = prepared.brief, prepared.brief.quality
     return SearchFacts(
         budget_s=brief.limits.budget_s,
         finish_s=min(MOST_FINISH_S, FINISH_SHARE * brief.limits.budget_s),
@@ -276,6 +276,10 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         originals=prepared.originals,
         recipes=prepared.recipes,
         configs_of=prepared.configs_of,
+        distrust=None
+        if quality.distrust is None
+        else WantedDistrust(quality.distrust, quality.distrust_below, quality.distrust_default),
+        repeats=prepared.repeats,
         form=prepared.composable_form,
         reshaping=frozenset(name for name, technique in techniques().items() if getattr(technique, "reshapes", False)),
         reverting=frozenset(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from equipoise.compose.servable import Config
+from equipoise.compose.state import Repeats
 from equipoise.compress.base import ModelFacts
 from equipoise.compress.propose import propose_recipes
 from equipoise.core.brief import Brief
@@ -25,6 +26,7 @@ from equipoise.core.variant import Variant
 from equipoise.errors import BriefError, DataError, ModelError, SandboxError
 from equipoise.flow.children import open_child
 from equipoise.flow.evidence import MAIN, Judge
+from equipoise.flow.repeats import known_repeats
 from equipoise.flow.traffic import Traffic
 from equipoise.flow.workbench import CHECK_ROWS, Material
 from equipoise.host.environment import environment
@@ -34,7 +36,7 @@ from equipoise.ingest.prices import extrapolation_note, price_for
 from equipoise.ingest.splits import split_rows
 from equipoise.ingest.study_data import StudyData, load_study_data
 from equipoise.ingest.table import Table, read_table
-from equipoise.ingest.trace import busiest_window, read_trace
+from equipoise.ingest.trace import Trace, busiest_window, read_trace
 from equipoise.measure.session import answer
 from equipoise.preprocess.answers import OutputMeaning
 from equipoise.preprocess.meaning import infer_meaning
@@ -70,6 +72,7 @@ class Prepared:
         environment: This machine.
         columns: Columns of the data file that the model's single input is made from, in order; empty where inputs are
             found by name.
+        repeats: What is known of requests that repeat earlier ones; null for nothing.
         warnings: What the person should know.
     """
 
@@ -84,6 +87,7 @@ class Prepared:
     price: Price
     environment: Environment
     columns: tuple[str, ...]
+    repeats: Repeats | None
     warnings: tuple[str, ...]
 
     @property
@@ -107,7 +111,8 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     """
     machine = environment()
     price = price_for(brief.hardware, machine)
-    traffic = _traffic(brief)
+    trace = None if brief.workload.trace is None else read_trace(Path(brief.workload.trace))
+    traffic = _traffic(brief, trace)
     table = read_table(Path(brief.data.path), brief.data.columns)
     path = Path(brief.model.path)
     model, original = _import(path, Recipe(), brief, table, study)
@@ -158,6 +163,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         price=price,
         environment=machine,
         columns=data.columns,
+        repeats=known_repeats(brief.workload, trace, None if traffic is None else traffic.mean_rate_rps),
         warnings=(*model.warnings, *data.warnings, *([note] if note else [])),
     )
 
@@ -262,10 +268,9 @@ def _recipes(models: dict[str, ImportedModel], machine: Environment) -> tuple[Re
     return tuple(recipes[turn] for turn in range(longest) for recipes in proposed if turn < len(recipes))
 
 
-def _traffic(brief: Brief) -> Traffic | None:
+def _traffic(brief: Brief, trace: Trace | None) -> Traffic | None:
     workload = brief.workload
-    if workload.trace is not None:
-        trace = read_trace(Path(workload.trace))
+    if trace is not None:
         window_s = min(trace.duration_s, MOST_WINDOW_S, max(LEAST_WINDOW_S, WINDOW_SHARE * brief.limits.budget_s))
         times = busiest_window(trace, window_s, brief.seed)
         return Traffic(len(times) / window_s, trace.mean_rate_rps, workload, times, window_s)
@@ -286,6 +291,8 @@ def _judge(brief: Brief, data: StudyData, meaning: OutputMeaning, splits: dict[s
         confidence=brief.quality.confidence,
         splits=splits,
         seed=brief.seed,
+        floor=brief.quality.floor,
+        default=brief.quality.distrust_default,
     )
 
 

@@ -18,8 +18,12 @@ from equipoise.compose.actions import (
     Build,
     Composable,
     Compose,
+    Doubt,
+    Doubted,
     Load,
     Loaded,
+    LookedUp,
+    LookUp,
     Outcome,
     Race,
     Raced,
@@ -37,8 +41,9 @@ from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
 from equipoise.errors import EquipoiseError, InputError, SandboxError
 from equipoise.flow.children import OPEN_TIMEOUT_S, open_child
-from equipoise.flow.composing import compose_stages
+from equipoise.flow.composing import compose_stages, doubt
 from equipoise.flow.evidence import MAIN, Judge
+from equipoise.flow.look_up import look_up
 from equipoise.flow.race import race
 from equipoise.flow.traffic import Traffic, put_under_traffic
 from equipoise.host.sandbox import Sandbox
@@ -147,6 +152,10 @@ class Workbench:
                 stage, name, recipe = "screen", config.name, config.recipe
             case Compose(stages=asked):
                 stage, name, recipe = "screen", " and ".join(each.part.name for each in asked), Recipe()
+            case Doubt(answers=answers):
+                stage, name, recipe = "choose", answers[0].config.name, answers[0].config.recipe
+            case LookUp(answered=answered):
+                stage, name, recipe = "choose", answered.config.name, answered.config.recipe
             case Answer(config=config, split=split):
                 stage = "screen" if split == "search" else "certify"
                 name, recipe = config.name, config.recipe
@@ -175,6 +184,10 @@ class Workbench:
                 return self._judged(action)
             case Compose():
                 return Composable.model_validate(value)
+            case Doubt():
+                return Doubted.model_validate(value)
+            case LookUp():
+                return LookedUp.model_validate(value)
             case Race():
                 return Raced.model_validate(value)
             case Load():
@@ -198,6 +211,10 @@ class Workbench:
                 return self._answer(action, remaining_s)
             case Compose():
                 return self._compose(action)
+            case Doubt():
+                return self._doubt(action)
+            case LookUp():
+                return look_up(self.sample, self.outputs(action.answered))
             case Race():
                 self.close()
                 self._tell(f"timing {len(action.entrants)} finalists in turns")
@@ -276,8 +293,11 @@ class Workbench:
         rows = (action.split, action.rows)
         if action.config == self.material.baseline:  # the search has it answer before all others
             self._baseline_answers[rows] = outputs
-        judgement, quality = self.material.judge(outputs, self._baseline_answers[rows], *rows)
-        return Answered(judgement, quality)
+        baseline = self._baseline_answers[rows]
+        judgement, quality = self.material.judge(outputs, baseline, *rows)
+        referred = action.config.untrusted == "refer"
+        floor, trusted = self.material.judge.floor_of(outputs, baseline, *rows, referred=referred)
+        return Answered(judgement, quality, floor, trusted)
 
     def _compose(self, action: Compose) -> Composable:
         if self.material.judge is None:
@@ -286,6 +306,13 @@ class Workbench:
         rows = action.stages[0].answers[0].rows
         evidence = self.material.judge.evidence(self._baseline_answers["search", rows], "search", rows)
         return compose_stages(action, evidence, self.material.judge, self.outputs)
+
+    def _doubt(self, action: Doubt) -> Doubted:
+        if self.material.judge is None:
+            raise RuntimeError("nothing is doubted where nothing is judged")
+        rows = action.answers[0].rows
+        evidence = self.material.judge.evidence(self._baseline_answers["search", rows], "search", rows)
+        return doubt(action, evidence, self.material.judge, self.outputs)
 
     def _load(self, action: Load) -> Loaded:
         if self.material.traffic is None:

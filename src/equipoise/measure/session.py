@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.core.plan import AnswerForm, PlanStage
+from equipoise.core.plan import AnswerForm, DistrustAnswer, PlanStage
 from equipoise.execute.stages import open_stages
 from equipoise.runtimes.base import Session
 
@@ -53,7 +53,11 @@ _opened: _Opened | None = None
 
 
 def open_session(
-    stages: Sequence[PlanStage], form: AnswerForm | None, artifacts: Mapping[str, Path], sample: Mapping[str, Array]
+    stages: Sequence[PlanStage],
+    form: AnswerForm | None,
+    artifacts: Mapping[str, Path],
+    sample: Mapping[str, Array],
+    untrusted: DistrustAnswer | None = None,
 ) -> None:
     """Open what is measured and answer one row, so that the caller can time a cold start.
 
@@ -62,10 +66,11 @@ def open_session(
         form: What the judged output holds; may be null for a model alone.
         artifacts: Digest to folder, for every model.
         sample: Real rows to time with, input name to [n, ...].
+        untrusted: What is given where the last stage does not trust its answer.
     """
     global _opened
-    opened = open_stages(stages, form, artifacts)
-    alone = len(stages) == 1 and len(stages[0].models) == 1
+    opened = open_stages(stages, form, artifacts, untrusted)
+    alone = len(stages) == 1 and len(stages[0].models) == 1 and stages[0].accept is None
     session: Session = opened.stages[0].sessions[0] if alone else opened
     _opened = _Opened(session, stages[0].lanes, sample)
     rows = session.spec.fixed_batch or 1
