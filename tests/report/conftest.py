@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from equipoise.core.candidate import Candidate
-from equipoise.core.certificate import Certificate, Margin, Provable, SliceVerdict
+from equipoise.core.candidate import Candidate, CandidateStage, Saving
+from equipoise.core.certificate import Certificate, FloorCertificate, Margin, Provable, SliceVerdict
 from equipoise.core.environment import Environment
 from equipoise.core.estimate import Estimate
+from equipoise.core.plan import CacheRule, Distrust
 from equipoise.core.price import Price
 from equipoise.core.profile import LatencyQuantiles, Precision
 from equipoise.core.recipe import Recipe, Step
-from equipoise.core.result import Cost, NearestMiss, Result
+from equipoise.core.result import CacheFigures, Cost, DegradedMode, NearestMiss, Result
 from equipoise.core.splits import Duplicates, Splits
 from equipoise.core.variant import Failure
 from equipoise.report.details import ReportDetails, ScreenedPoint
@@ -145,6 +148,94 @@ FAILURES = (
 )
 
 
+LITTLE = "resnet20.onnx + int8_nncf(preset=performance, target=openvino) @ openvino int8"
+LARGE = "int8_static(calibration=minmax, per_channel=True, reduce_range=False) @ openvino int8_bf16"
+OTHER = "resnet20.onnx + int8_static(calibration=entropy, per_channel=True, reduce_range=False) @ onnxruntime int8"
+
+
+def composed_of(kind: str, *stages: str) -> Recipe:
+    return Recipe(steps=(Step(technique=kind, parameters={"stages": list(stages), "plan": "fba84dbc7ae3"}),))
+
+
+CASCADE = candidate(
+    f"cascade: {LITTLE} where max_probability >= 0.5994, else {LARGE}, 1 thread x 2 replicas, batch 8",
+    composed_of("cascade", LITTLE, LARGE),
+    2827,
+    0.8334,
+    precision="int8_bf16",
+    batch=8,
+).model_copy(
+    update={
+        "threads": 1,
+        "replicas": 2,
+        "stages": (
+            CandidateStage(
+                name=LITTLE, accepts="max_probability >= 0.5994", share_reached=1.0, share_answered=0.803
+            ),
+            CandidateStage(name=LARGE, accepts="", share_reached=0.197, share_answered=0.197),
+        ),
+        "savings": (
+            Saving(part=f"stage {LITTLE}", usd_per_million_without=0.21, note="from the measured speeds of its stages"),
+            Saving(
+                part=f"stage {LARGE}",
+                usd_per_million_without=0.081,
+                note="cheaper without it, but then the quality is not kept",
+            ),
+            Saving(
+                part=f"compression and runtime of {LITTLE}",
+                usd_per_million_without=0.166,
+                note="with resnet20.onnx @ onnxruntime f32 instead, from the measured speeds of its stages",
+            ),
+            Saving(part="batching", usd_per_million_without=0.134),
+            Saving(part="cache", usd_per_million_without=0.0953),
+        ),
+    }
+)  # fmt: skip
+SIBLING = CASCADE.model_copy(
+    update={
+        "name": f"cascade: {LITTLE} where margin >= 0.7697, else {LARGE}, 1 thread x 2 replicas, batch 32",
+        "stages": (),
+        "savings": (),
+    }
+)
+ENSEMBLE = candidate(
+    f"mean of ({LITTLE} and {OTHER}), 2 threads, batch 32",
+    composed_of("ensemble", f"mean of ({LITTLE} and {OTHER})"),
+    1400,
+    0.8291,
+    batch=32,
+).model_copy(
+    update={
+        "stages": (
+            CandidateStage(
+                name=f"mean of ({LITTLE} and {OTHER})", accepts="", share_reached=1.0, share_answered=1.0
+            ),
+        )
+    }
+)  # fmt: skip
+
+
+def floor_certificate(value: float, n: int = 3000, passed: bool = True) -> FloorCertificate:
+    quality = Estimate(value=value, low=value - 0.011, high=value + 0.01, n=n, method="Wilson interval")
+    return FloorCertificate(
+        metric="accuracy", floor=0.75, confidence=0.95, n=n, quality=quality, p_value=0.0021 if passed else 0.7,
+        method="exact binomial test", passed=passed,
+    )  # fmt: skip
+
+
+FALLBACK = DegradedMode(name=LITTLE, usd_per_million_packed=0.0071, certificate=floor_certificate(0.7911), offered=True)
+DISTRUST = Distrust(answer="refer", share_answered=0.958, certificate=floor_certificate(0.852, 2874))
+CACHE = CacheFigures(
+    rule=CacheRule(max_entries=100_000, entry_bytes=312, hit_share=0.3),
+    lookup_s=0.0000123,
+    usd_per_million_without=0.0953,
+    usd_per_million_with=0.0701,
+    memory_usd_per_million=0.00021,
+    source="the share of repeats that was given",
+    chosen=True,
+)
+
+
 def study(random: np.random.Generator) -> ReportDetails:
     points = [
         ScreenedPoint(
@@ -220,6 +311,62 @@ def replaced() -> Result:
         seed=0,
         wall_s=238.4,
         warnings=("12 rows of the data repeat an earlier row.", "The price is 4 months old."),
+    )
+
+
+def _composed(result: Result, chosen: Candidate) -> Result:
+    usd = chosen.usd_per_million_provisioned or 0
+    before, tuned = (c.usd_per_million_provisioned or 0 for c in (BASELINE, TUNED))
+    cost = result.cost.model_copy(
+        update={"usd_per_million_chosen": usd, "ratio": before / usd, "ratio_tuned": tuned / usd}
+    )
+    dearer = Failure(
+        name=SIBLING.name.removesuffix(", 1 thread x 2 replicas, batch 32"),
+        recipe=SIBLING.recipe,
+        stage="choose",
+        reason=f"certified, but {CASCADE.name} is cheaper",
+    )
+    return result.model_copy(
+        update={"chosen": chosen, "frontier": (SMALL, CASCADE, SIBLING, ENSEMBLE), "fallback": FALLBACK,
+                "distrust": DISTRUST, "cache": CACHE, "cost": cost, "rejected": (*FAILURES, dearer)}
+    )  # fmt: skip
+
+
+@pytest.fixture
+def composed(replaced: Result) -> Result:
+    """A cascade, with everything that a plan can have besides."""
+    chosen = CASCADE.model_copy(update={"usd_per_million_provisioned": CACHE.usd_per_million_with})
+    return _composed(replaced, chosen)
+
+
+@pytest.fixture
+def together(replaced: Result) -> Result:
+    """An ensemble; what was looked for besides was rejected."""
+    result = _composed(replaced, ENSEMBLE)
+    assert result.fallback is not None
+    assert result.cache is not None
+    failed = result.fallback.model_copy(
+        update={"certificate": floor_certificate(0.744, passed=False), "offered": False}
+    )
+    cache = CACHE.model_copy(update={"chosen": False, "usd_per_million_with": 0.0961, "memory_usd_per_million": 0.004})
+    return result.model_copy(update={"fallback": failed, "cache": cache, "distrust": None})
+
+
+@pytest.fixture
+def composed_details(details: ReportDetails, composed: Result) -> ReportDetails:
+    random = np.random.default_rng(1)
+    shown = (CASCADE, SIBLING, ENSEMBLE)
+    points = tuple(
+        ScreenedPoint(
+            name=c.name, settings=f"{c.threads} threads, batch {c.batch}",
+            usd_per_million=c.usd_per_million_provisioned or 0, quality=c.quality, p99_s=0.02, drop_high=0.005,
+            certified=c is not ENSEMBLE,
+        )
+        for c in shown
+    )  # fmt: skip
+    samples = {c.name: random.lognormal(np.log(c.batch / c.throughput_rps.value), 0.2, 500) for c in shown}
+    return replace(
+        details, screened=(*details.screened, *points), latency_samples_s={**details.latency_samples_s, **samples}
     )
 
 

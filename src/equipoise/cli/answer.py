@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from equipoise.core.candidate import Candidate
 from equipoise.core.result import Result
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def show_answer(result: Result, folder: Path) -> None:
@@ -14,6 +18,7 @@ def show_answer(result: Result, folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from equipoise.report.naming import said
     from equipoise.report.wording import allowed, loss
 
     console = Console(highlight=False)
@@ -28,6 +33,7 @@ def show_answer(result: Result, folder: Path) -> None:
         table.add_row(label, *_figures(candidate, result))
     console.print(table)
     console.print()
+    _show_parts(result, console)
     certificate, provable = result.certificate, result.provable
     if certificate is not None and certificate.passed and result.decision == "replace":
         high = certificate.difference.high or 0.0
@@ -44,7 +50,7 @@ def show_answer(result: Result, folder: Path) -> None:
         console.print(escape(_provable_line(result)))
         for failure in result.rejected:
             if failure.stage == "certify":
-                console.print(f"[yellow]not proved:[/yellow] {escape(failure.name)}: {escape(failure.reason)}")
+                console.print(f"[yellow]not proved:[/yellow] {escape(said(failure.name))}: {escape(failure.reason)}")
     for warning in result.warnings:
         console.print(f"[yellow]note:[/yellow] {escape(warning)}")
     console.print(f"\n{escape(str(folder / 'report.html'))}  the pictures, the proof, why the others were rejected")
@@ -54,7 +60,40 @@ def show_answer(result: Result, folder: Path) -> None:
         )
 
 
+def _show_parts(result: Result, console: Console) -> None:
+    """Print who answers what share, and what the plan has for pressure, doubt and repeats."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from equipoise.report.naming import accepts_text, composition_of, short_names
+    from equipoise.report.parts import cache_line, distrust_line, fallback_line
+    from equipoise.report.wording import NOTHING, percent
+
+    found = None if result.chosen is None else composition_of(result.chosen)
+    if found is not None:
+        table = Table(show_edge=False, pad_edge=False, box=None)
+        for heading in ("who answers", "asked", "answers", "its answer stands when"):
+            table.add_column(heading, justify="right" if heading in ("asked", "answers") else "left", overflow="fold")
+        names = short_names([stage.name for stage in found.stages])
+        for place, (name, stage) in enumerate(zip(names, found.stages, strict=True), 1):
+            shares = (stage.share_reached, stage.share_answered)
+            shown = (NOTHING if share is None else percent(share) for share in shares)
+            table.add_row(escape(f"{place}. {name}"), *shown, escape(accepts_text(stage.accepts)))
+        console.print(table)
+        console.print()
+    lines = [
+        *([("under pressure", fallback_line(result.fallback))] if result.fallback is not None else []),
+        *([("when not sure", distrust_line(result.distrust))] if result.distrust is not None else []),
+        *([("memory", cache_line(result.cache))] if result.cache is not None else []),
+    ]
+    for label, line in lines:
+        console.print(f"[bold]{label}:[/bold] {escape(line)}")
+    if lines:
+        console.print()
+
+
 def _provable_line(result: Result) -> str:
+    from equipoise.report.naming import said
     from equipoise.report.wording import loss
 
     certificate, provable = result.certificate, result.provable
@@ -62,7 +101,8 @@ def _provable_line(result: Result) -> str:
         return ""
     if provable.plan == result.baseline_tuned.name:
         return "No cheaper candidate came as far as the proof."
-    text = f"These rows prove a drop of at most {loss(certificate.metric, provable.drop)}, for {provable.plan}."
+    plan = "" if provable.plan is None else f", for {said(provable.plan)}"
+    text = f"These rows prove a drop of at most {loss(certificate.metric, provable.drop)}{plan}."
     if provable.rows_for_margin is None:
         return f"{text} No number of rows would prove the margin at the loss that was seen."
     total = "" if provable.total_rows_for_margin is None else f", {provable.total_rows_for_margin:,} in the whole file"

@@ -6,7 +6,9 @@ from equipoise.compose.wording import UNTIMED
 from equipoise.core.brief import Brief
 from equipoise.core.candidate import Candidate
 from equipoise.core.result import Result
-from equipoise.report.wording import allowed, duration, money, quality, times
+from equipoise.report.naming import of_hundred, said, spoken_names
+from equipoise.report.parts import composed_text, doubt_text
+from equipoise.report.wording import allowed, duration, floor_bound, metric_name, money, quality, times
 
 
 def sentence(result: Result, brief: Brief) -> str:
@@ -27,7 +29,7 @@ def sentence(result: Result, brief: Brief) -> str:
                 f"the limit of {miss.needed}; a larger --budget would."
             )
         return (
-            f"Nothing meets these limits; the nearest miss is {miss.name}: the limit that binds is {miss.limit}, "
+            f"Nothing meets these limits; the nearest miss is {said(miss.name)}: the limit that binds is {miss.limit}, "
             f"{miss.found} where {miss.needed} is needed."
         )
     if result.decision == "keep":
@@ -37,9 +39,9 @@ def sentence(result: Result, brief: Brief) -> str:
         if cost.ratio is not None and cost.ratio > 1.05:
             text += (
                 f" With {_setting(chosen)} it costs {money(cost.usd_per_million_chosen)} instead of "
-                f"{money(cost.usd_per_million_baseline)} per million requests."
+                f"{money(cost.usd_per_million_baseline)} per million requests{_memory(result)}."
             )
-        return text
+        return text + _degraded(result)
     parts = [_saving(result), _speed(chosen, brief)]
     certificate = result.certificate
     if certificate is not None:
@@ -53,8 +55,12 @@ def sentence(result: Result, brief: Brief) -> str:
         )
     else:
         parts.append("speed and cost alone were compared, nothing about quality is proved")
+    composed = composed_text(chosen)
+    if composed:
+        return f"Serve {composed}; {'; '.join(part for part in parts if part)}.{_degraded(result)}"
     what = f"{chosen.recipe} on {chosen.runtime} in {chosen.precision}, {_setting(chosen)}"
-    return f"Serve {what}, instead of what you have: {'; '.join(part for part in parts if part)}."
+    what = f"Serve {what}, instead of what you have: {'; '.join(part for part in parts if part)}."
+    return what + _degraded(result)
 
 
 def _untried(result: Result) -> bool:
@@ -64,17 +70,43 @@ def _untried(result: Result) -> bool:
 def _saving(result: Result) -> str:
     cost = result.cost
     if cost.usd_per_million_baseline is None:
-        return f"{money(cost.usd_per_million_chosen)} per million requests, where the original cannot meet the limits"
+        return (
+            f"{money(cost.usd_per_million_chosen)} per million requests{_memory(result)}, where the original cannot "
+            "meet the limits"
+        )
     full = " in full batches" if cost.basis == "packed" else ""
     text = (
         f"{money(cost.usd_per_million_chosen)} instead of {money(cost.usd_per_million_baseline)} per million requests"
         f"{full} ({times(cost.ratio)} cheaper, {times(cost.ratio_tuned)} than the original with its best settings)"
+        f"{_memory(result)}"
     )
     if cost.basis == "provisioned" and cost.ratio_tuned is not None and cost.ratio_tuned <= 1 and cost.ratio_interval:
         text = (
             f"the same bill at this traffic ({money(cost.usd_per_million_chosen)} per million requests), and room for "
-            f"{times(cost.ratio_interval.value)} as much on the same machines"
+            f"{times(cost.ratio_interval.value)} as much on the same machines{_memory(result)}"
         )
+    return text
+
+
+def _memory(result: Result) -> str:
+    """Of a cache that was chosen."""
+    cache = result.cache
+    if cache is None or not cache.chosen:
+        return ""
+    hits, without = of_hundred(cache.rule.hit_share), money(cache.usd_per_million_without)
+    return f", {hits} of them answered from memory ({without} without that)"
+
+
+def _degraded(result: Result) -> str:
+    """Of what answers under pressure and in doubt, a sentence each."""
+    text = ""
+    mode, doubt = result.fallback, result.distrust
+    if mode is not None and mode.offered:
+        metric, bound = mode.certificate.metric, floor_bound(mode.certificate)
+        known = f" ({metric_name(metric)} {bound})" if bound else ""
+        text += f" Under pressure {spoken_names([mode.name])[0]} answers alone{known}."
+    if doubt is not None and doubt.certificate.passed:
+        text += f" Where it is not sure ({of_hundred(1 - doubt.share_answered)} requests), {doubt_text(doubt)}."
     return text
 
 

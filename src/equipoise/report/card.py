@@ -9,8 +9,21 @@ from typing import Any
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate
 from equipoise.core.result import Result
+from equipoise.report.naming import accepts_text, composition_of, kind_of, made_by
+from equipoise.report.parts import cache_line, distrust_line, fallback_line
 from equipoise.report.points import cost_of, settings_text
-from equipoise.report.wording import allowed, duration, loss, metric_name, money, quality, significant, size
+from equipoise.report.wording import (
+    NOTHING,
+    allowed,
+    duration,
+    loss,
+    metric_name,
+    money,
+    percent,
+    quality,
+    significant,
+    size,
+)
 
 LIBRARIES = {"onnxruntime": "onnx", "openvino": "openvino", "sklearn": "sklearn"}
 TASKS = {"mae": "tabular-regression", "rmse": "tabular-regression", "r2": "tabular-regression"}
@@ -33,7 +46,9 @@ def model_card(result: Result, model: str, data: str = "the person's own", p99_l
         f"# {_text(model)}, served cheaper" if not candidate.recipe.is_original else f"# {_text(model)}",
         _text(result.sentence),
         _serving(candidate, p99_limit_s),
+        *_composition(candidate),
         _quality(result.certificate),
+        *_degraded(result),
         _cost(result, candidate),
         _use(),
         "## Licence and intended use\n\nTo be filled in by whoever publishes this bundle.",
@@ -42,10 +57,11 @@ def model_card(result: Result, model: str, data: str = "the person's own", p99_l
 
 
 def _front_matter(result: Result, model: str, data: str, candidate: Candidate) -> dict[str, Any]:
+    kind = kind_of(candidate.recipe)
     front: dict[str, Any] = {
         "license": "unknown",
         "library_name": LIBRARIES.get(candidate.runtime, candidate.runtime),
-        "tags": ["equipoise", candidate.runtime, candidate.precision],
+        "tags": ["equipoise", candidate.runtime, candidate.precision, *([kind] if kind != "single model" else [])],
     }
     certificate = result.certificate
     if certificate is None:
@@ -61,7 +77,7 @@ def _front_matter(result: Result, model: str, data: str, candidate: Candidate) -
 
 def _serving(candidate: Candidate, p99_limit_s: float | None) -> str:
     lines = [
-        f"- Made by: {_text(str(candidate.recipe))}",
+        f"- Made by: {_text(made_by(candidate.recipe))}",
         f"- Runs on: {settings_text(candidate)}",
         f"- Size: {size(candidate.artifact_bytes)}; memory at most {size(candidate.peak_memory_bytes.value)}",
         f"- Speed: {significant(candidate.throughput_rps.value)} answers a second, machine kept full",
@@ -70,6 +86,43 @@ def _serving(candidate: Candidate, p99_limit_s: float | None) -> str:
         limit = f" (limit {duration(p99_limit_s)})" if p99_limit_s is not None else ""
         lines.append(f"- 99 of 100 answers within {duration(candidate.latency_s.p99.value)}{limit}")
     return "## What is served\n\n" + "\n".join(lines)
+
+
+def _composition(candidate: Candidate) -> list[str]:
+    found = composition_of(candidate)
+    if found is None:
+        return []
+    rows = [
+        f"| {place}. {_text(stage.name)} "
+        f"| {NOTHING if stage.share_reached is None else percent(stage.share_reached)} "
+        f"| {NOTHING if stage.share_answered is None else percent(stage.share_answered)} "
+        f"| {_text(accepts_text(stage.accepts))} |"
+        for place, stage in enumerate(found.stages, 1)
+    ]
+    lines = [
+        "A row goes on to the next stage until an answer stands.",
+        "",
+        "| stage | asked for | answers | its answer stands when |",
+        "|---|---|---|---|",
+        *rows,
+    ]
+    return [f"## How the {found.kind} is put together\n\n" + "\n".join(lines)]
+
+
+def _degraded(result: Result) -> list[str]:
+    modes = [
+        *([("Under pressure", result.fallback.certificate)] if result.fallback is not None else []),
+        *([("When it is not sure", result.distrust.certificate)] if result.distrust is not None else []),
+    ]
+    lines = [
+        *([f"- Under pressure: {_text(fallback_line(result.fallback))}"] if result.fallback is not None else []),
+        *([f"- When it is not sure: {_text(distrust_line(result.distrust))}"] if result.distrust is not None else []),
+        *([f"- From memory: {_text(cache_line(result.cache))}"] if result.cache is not None else []),
+    ]
+    if not lines:
+        return []
+    tests = [f"Test ({title.lower()}): {_text(proved.method)}." for title, proved in modes]
+    return ["## Under pressure, in doubt, from memory\n\n" + "\n".join([*lines, *(["", *tests] if tests else [])])]
 
 
 def _quality(certificate: Certificate | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from equipoise.core.candidate import CandidateStage
 from equipoise.core.certificate import Margin
 from equipoise.core.estimate import Estimate
 
@@ -25,6 +26,7 @@ class ScreenedPoint:
         drop_high: Upper bound of its loss against the baseline on the search rows, in the metric's units, positive is
             worse; null with the metric `none`.
         certified: Whether it passed on the certify rows; null where it was not put to that test.
+        stages: Of a composed one, where they are known; the result's own candidates bring theirs.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ScreenedPoint:
     p99_s: float | None = None
     drop_high: float | None = None
     certified: bool | None = None
+    stages: tuple[CandidateStage, ...] = ()
 
 
 @dataclass(frozen=True)

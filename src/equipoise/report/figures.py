@@ -12,19 +12,18 @@ from equipoise.core.certificate import Margin
 from equipoise.core.result import Result
 from equipoise.policy.cost import machines_needed, monthly_usd
 from equipoise.report.details import ReportDetails, ScreenedPoint
+from equipoise.report.marks import candidate_marks
+from equipoise.report.naming import composition, said
 from equipoise.report.points import cost_of, measured_points, served
 from equipoise.report.strokes import (
     BLUE,
-    GREEN,
     GREY,
-    ORANGE,
-    SKY,
     VERMILION,
     Json,
     axis,
+    axis_labels,
     box_plot,
     canvas,
-    dots,
     frontier_line,
     log_axis,
     mark_across,
@@ -66,16 +65,7 @@ def frontier(result: Result, details: ReportDetails) -> Picture:
     if details.metric == "none" or not points:
         return Picture("frontier", title, "Quality was not judged, so there is nothing to weigh cost against.")
     baseline, chosen = result.baseline.name, result.chosen.name if result.chosen else None
-    rest = [point for point in points if point.name not in (baseline, chosen)]
-    groups = (
-        ("other candidates", [point for point in rest if not point.certified], GREY, "circle-open", 9),
-        ("proved candidates", [point for point in rest if point.certified], SKY, "diamond", 11),
-        ("your model as it is", [point for point in points if point.name == baseline], ORANGE, "square", 15),
-        ("chosen", [point for point in points if point.name == chosen != baseline], GREEN, "star", 20),
-    )
-    traces = [
-        dots(name, group, details.metric, color, symbol, size) for name, group, color, symbol, size in groups if group
-    ]
+    traces = candidate_marks(points, baseline, chosen, details.metric)
     best = sorted((p for p in points if p.name in {c.name for c in result.frontier}), key=lambda p: p.usd_per_million)
     if len(best) > 1:
         traces.insert(0, frontier_line(best))
@@ -95,6 +85,8 @@ def frontier(result: Result, details: ReportDetails) -> Picture:
         f"Each mark is one way to serve your model: the further left, the cheaper; the {_better(details)}, the better. "
         "Quality is measured on the rows that chose among candidates, or on those of the proof where it came to that."
     )
+    if any(composition(point.name) for point in points):
+        caption += " Shapes tell single models from those composed of several; filled marks were proved, open ones not."
     if outside:
         more = "One more lies" if outside == 1 else f"{outside:,} more lie"
         caption += f" {more} too far off for the picture; the table has every one."
@@ -248,7 +240,8 @@ def one_more(steps: Sequence[StairStep], margin: float, metric: str) -> str:
         more, what = (later.point, f"Allowing {loss(metric, later.limit)}") if later else (now, "Allowing more")
     if more is None or more.usd_per_million >= now.usd_per_million:
         return f"{what} would save nothing."
-    return f"{what} would save {money(now.usd_per_million - more.usd_per_million)} per million answers ({more.name})."
+    saved = money(now.usd_per_million - more.usd_per_million)
+    return f"{what} would save {saved} per million answers ({said(more.name)})."
 
 
 def latencies(result: Result, details: ReportDetails) -> Picture:
@@ -263,15 +256,18 @@ def latencies(result: Result, details: ReportDetails) -> Picture:
     traces: list[Json] = []
     rows: list[tuple[str, ...]] = []
     spread_ms: list[float] = []
+    labels = dict(zip(names, axis_labels(names), strict=True))
     for name in reversed(names):
         label, color = wanted.get(name, (name, GREY))
+        drawn_as = plain(label) if name in wanted else labels[name]
         samples_s = np.asarray(details.latency_samples_s[name], dtype=np.float64)
-        traces += box_plot(plain(label).replace(" @ ", "<br>"), color, samples_s * 1000)
+        traces += box_plot(drawn_as, color, samples_s * 1000)
         spread_ms += [float(samples_s.min()) * 1000, float(samples_s.max()) * 1000]
         cells = (duration(float(value)) for value in np.quantile(samples_s, [0.5, 0.75, 0.99, 1.0]))
         rows.append((label, *cells, f"{len(samples_s):,}"))
     layout = canvas(log_axis("time to answer", spread_ms, _milliseconds), {"automargin": True, "type": "category"})
-    layout |= {"showlegend": False, "height": 140 + 62 * len(names)}
+    lines = max(label.count("<br>") + 1 for label in labels.values())
+    layout |= {"showlegend": False, "height": 140 + max(62, 18 * lines + 8) * len(names)}
     if details.p99_limit_s is not None:
         mark_up(layout, details.p99_limit_s * 1000, "your limit", log=True)
     caption = (

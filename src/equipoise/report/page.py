@@ -10,9 +10,11 @@ from string import Template
 
 from equipoise.core.result import Result
 from equipoise.report import figures
+from equipoise.report.composition import cards, is_put_together, stage_table, what_parts_save, who_answers
 from equipoise.report.details import ReportDetails
 from equipoise.report.figures import Picture
 from equipoise.report.markup import Markup, element, escape, join, table, with_code
+from equipoise.report.naming import said
 from equipoise.report.points import cost_of
 from equipoise.report.proof import proof
 from equipoise.report.tables import candidates, key_figures
@@ -115,12 +117,25 @@ def _sections(result: Result, details: ReportDetails) -> list[Markup]:
     ]
     return [
         section("key-figures", "Key figures", key_figures(result, details)),
+        *_composition(result),
         *(section(picture.key, picture.title, drawn(picture)) for picture in pictures),
         section("proof", "What is proved", proof(result, details)),
         section("all", "Every candidate, and what became of it", candidates(result, details)),
         section("circumstances", "Where these figures come from", _circumstances(result, details)),
         *([section("warnings", "What else you should know", _list(result.warnings))] if result.warnings else []),
     ]
+
+
+def _composition(result: Result) -> list[Markup]:
+    if not is_put_together(result):
+        return []
+    parts: list[object] = [drawn(who_answers(result))]
+    if result.chosen is not None:
+        parts.append(stage_table(result.chosen))
+        if result.chosen.savings:
+            savings = what_parts_save(result)
+            parts += [element("h3", savings.title), drawn(savings)]
+    return [section("composition", "How the answer is put together", *parts, cards(result))]
 
 
 def _list(items: tuple[str, ...]) -> Markup:
@@ -172,7 +187,7 @@ def _nearest_miss(result: Result) -> Markup:
     return element(
         "p",
         "Closest came ",
-        element("strong", miss.name),
+        element("strong", said(miss.name)),
         f". What binds is {miss.limit}: {miss.found}, needed {miss.needed}.",
         class_="miss",
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from equipoise.core.candidate import Candidate
 from equipoise.core.result import Result
 from equipoise.report.details import ReportDetails, ScreenedPoint
+from equipoise.report.naming import setting_of
 from equipoise.report.strokes import BLUE, GREEN, ORANGE
 
 
@@ -13,6 +16,8 @@ def measured_points(result: Result, details: ReportDetails) -> list[ScreenedPoin
     points = {point.name: point for point in details.screened}
     for candidate in (result.baseline, result.baseline_tuned, result.chosen, *result.frontier):
         usd = None if candidate is None else cost_of(candidate, result)
+        if candidate is not None and candidate.stages and candidate.name in points:
+            points[candidate.name] = replace(points[candidate.name], stages=candidate.stages)
         if candidate is not None and usd is not None and candidate.name not in points:
             points[candidate.name] = ScreenedPoint(
                 name=candidate.name,
@@ -20,6 +25,7 @@ def measured_points(result: Result, details: ReportDetails) -> list[ScreenedPoin
                 usd_per_million=usd,
                 quality=candidate.quality,
                 p99_s=candidate.latency_s.p99.value if candidate.latency_s.p99 else None,
+                stages=candidate.stages,
             )
     return list(points.values())
 
@@ -38,7 +44,8 @@ def settings_text(candidate: Candidate) -> str:
     """How a candidate runs, in a few words."""
     threads = f"{candidate.threads} thread{'s' if candidate.threads != 1 else ''}"
     replicas = f" × {candidate.replicas} replicas" if candidate.replicas > 1 else ""
-    return f"{candidate.runtime}, {candidate.precision}, {threads}{replicas}, batch {candidate.batch}"
+    runtime, precision = setting_of(candidate)
+    return f"{runtime}, {precision}, {threads}{replicas}, batch {candidate.batch}"
 
 
 def served(result: Result) -> list[tuple[str, Candidate, str, str]]:

@@ -6,6 +6,7 @@ from equipoise.core.certificate import Certificate, Provable
 from equipoise.core.result import Result
 from equipoise.report.details import ReportDetails
 from equipoise.report.markup import Markup, element, join, with_code
+from equipoise.report.naming import said
 from equipoise.report.tables import slices
 from equipoise.report.wording import allowed, loss, metric_name, quality, significant
 
@@ -34,7 +35,7 @@ def _claim(certificate: Certificate, result: Result) -> list[object]:
     rows = f"{certificate.n:,} rows"
     if certificate.groups is not None:
         rows += f" in {certificate.groups:,} groups"
-    name = result.chosen.name if result.chosen else "the candidate"
+    name = said(result.chosen.name) if result.chosen else "the candidate"
     margin = allowed(metric, certificate.margin)
     if certificate.passed:
         claim = f"On rows like yours, {name} loses at most {margin} of {metric_name(metric)} against your model."
@@ -89,7 +90,7 @@ def _provable(provable: Provable, details: ReportDetails) -> str:
     if provable.drop is None:
         text = "These rows can prove no drop, however large: no candidate was put to the test."
     else:
-        plan = f" (with {provable.plan})" if provable.plan else ""
+        plan = f" (with {said(provable.plan)})" if provable.plan else ""
         drop = loss(details.metric, max(provable.drop, 0.0))
         text = f"The tightest drop that your {provable.n:,} rows can prove is {drop}{plan}."
     if details.margin is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.report.details import ScreenedPoint
+from equipoise.report.naming import composition, config_name, of_hundred, short_names
 from equipoise.report.tradeoff import StairStep
 from equipoise.report.wording import duration, metric_name, money, quality
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#8a8f98"
 MOST_OUTLIERS = 60
+HOVER_CHARACTERS = 52
 
 Json = dict[str, Any]
 
@@ -78,10 +81,17 @@ def mark_across(layout: Json, y: float, text: str) -> None:
     )
 
 
-def dots(name: str, points: Sequence[ScreenedPoint], metric: str, color: str, symbol: str, size: int) -> Json:
-    """Candidates as marks: cost across, quality up."""
+def dots(
+    name: str,
+    points: Sequence[ScreenedPoint],
+    metric: str,
+    color: str | list[str],
+    symbol: str | list[str],
+    size: int,
+) -> Json:
+    """Candidates as marks: cost across, quality up; a colour and a symbol for all, or one for each."""
     hover = [
-        f"<b>{plain(p.name)}</b><br>{money(p.usd_per_million)} per million<br>"
+        f"{hover_name(p)}<br>{money(p.usd_per_million)} per million<br>"
         f"{plain(metric_name(metric))} {quality(metric, p.quality.value if p.quality else None)}<br>"
         f"99 of 100 answers within {duration(p.p99_s)}<br>{plain(p.settings)}"
         for p in points
@@ -115,7 +125,7 @@ def stairs(name: str, steps: Sequence[StairStep], color: str, scale: float, unit
     """The cheapest cost for each limit; `scale` turns limits into the axis's unit, `unit` into text."""
     limits = [step.limit * scale for step in steps]
     costs = [step.point.usd_per_million for step in steps]
-    hover = [f"{unit(step.limit)}: {money(step.point.usd_per_million)}<br>{plain(step.point.name)}" for step in steps]
+    hover = [f"{unit(step.limit)}: {money(step.point.usd_per_million)}<br>{hover_name(step.point)}" for step in steps]
     reach = limits[-1] * 1.6 if limits[-1] > 0 else scale * 0.02
     return {
         "type": "scatter",
@@ -168,3 +178,46 @@ def box_plot(label: str, color: str, milliseconds: NDArray[np.float64]) -> list[
 def plain(text: str) -> str:
     """Text that Plotly shows as it stands: it takes some HTML in labels, links among them."""
     return html.escape(text, quote=False)
+
+
+def wrapped(text: str, characters: int, number: int | None = None) -> str:
+    """Text as lines that fit beside or inside a picture.
+
+    Args:
+        text: As long as it is.
+        characters: Most in a line.
+        number: Put before it, so that labels that read alike stay apart.
+
+    Example:
+        >>> wrapped("resnet20.onnx + int8_nncf (openvino int8)", 26, 1)
+        '1. resnet20.onnx +<br>int8_nncf (openvino int8)'
+    """
+    whole = text if number is None else f"{number}. {text}"
+    return "<br>".join(plain(line) for line in textwrap.wrap(whole, characters, break_on_hyphens=False)) or plain(whole)
+
+
+def hover_name(point: ScreenedPoint) -> str:
+    """A candidate's name for who points at it: in full, or stage by stage with what each answers."""
+    found = composition(point.name, point.stages)
+    if found is None:
+        return f"<b>{wrapped(point.name, HOVER_CHARACTERS)}</b>"
+    lines = [f"<b>{found.kind}</b>"]
+    names = short_names([stage.name for stage in found.stages])
+    for place, (name, stage) in enumerate(zip(names, found.stages, strict=True), 1):
+        accepts = f", where {stage.accepts}" if stage.accepts else ""
+        share = "" if stage.share_answered is None else f": answers {of_hundred(stage.share_answered)}"
+        lines.append(wrapped(f"{name}{accepts}{share}", HOVER_CHARACTERS, place))
+    return "<br>".join(lines)
+
+
+def axis_labels(names: Sequence[str], characters: int = 26) -> tuple[str, ...]:
+    """Candidates as labels of an axis: short, wrapped, and told apart by their thresholds and settings at need."""
+    ways: list[list[str]] = [[], [], [], list(names)]
+    for name, short in zip(names, short_names(names), strict=True):
+        found = composition(name)
+        accepts = "".join(f", {stage.accepts}" for stage in found.stages if stage.accepts) if found else ""
+        setting = name.removeprefix(config_name(name))
+        for way, text in zip(ways, (short, short + accepts, short + accepts + setting), strict=False):
+            way.append(text)
+    apart = next((way for way in ways if len(set(way)) == len(set(names))), list(names))
+    return tuple(wrapped(text, characters) for text in apart)

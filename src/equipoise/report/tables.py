@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from equipoise.core.candidate import Candidate
+from equipoise.core.candidate import Candidate, CandidateStage
 from equipoise.core.certificate import Certificate
 from equipoise.core.estimate import Estimate
 from equipoise.core.result import Result
+from equipoise.report.composition import candidate_name
 from equipoise.report.details import ReportDetails
 from equipoise.report.markup import Markup, element, join, table
+from equipoise.report.naming import composition_of, config_name, made_by, with_short_names
 from equipoise.report.points import cost_of, settings_text
 from equipoise.report.wording import (
     NOTHING,
@@ -68,7 +70,7 @@ def key_figures(result: Result, details: ReportDetails) -> Markup:
         line("Memory at most", lambda c: size(c.peak_memory_bytes.value)),
         line("Size on disk", lambda c: size(c.artifact_bytes)),
         line("Start to first answer", lambda c: duration(c.cold_start_s.value)),
-        line("Made by", lambda c: str(c.recipe)),
+        line("Made by", _made_by),
         line("Runs on", settings_text),
     ]
     return table(
@@ -112,6 +114,7 @@ class CandidateRow:
     p99_s: float | None
     runs: str
     reason: object
+    stages: tuple[CandidateStage, ...] = ()
 
 
 def candidates(result: Result, details: ReportDetails) -> Markup:
@@ -179,7 +182,10 @@ def candidate_rows(result: Result, details: ReportDetails) -> list[CandidateRow]
             p99_s=p99.value if p99 else None,
             runs=settings_text(candidate),
             reason="",
+            stages=candidate.stages,
         )
+    names = {*rows, *(failure.name for failure in result.rejected), *(point.name for point in details.screened)}
+    names |= {config_name(name) for name in names}
     measured = {point.name: point for point in details.screened}
     for failure in result.rejected:
         point = measured.pop(failure.name, None)
@@ -193,14 +199,15 @@ def candidate_rows(result: Result, details: ReportDetails) -> list[CandidateRow]
             usd_per_million=held.usd_per_million if held else (point.usd_per_million if point else None),
             quality=held.quality if held else (point.quality.value if point and point.quality else None),
             p99_s=held.p99_s if held else (point.p99_s if point else None),
-            runs=held.runs if held else (point.settings if point else f"made by {failure.recipe}"),
-            reason=join((failure.reason, log)),
+            runs=held.runs if held else (point.settings if point else f"made by {made_by(failure.recipe)}"),
+            reason=join((with_short_names(failure.reason, names), log)),
+            stages=held.stages if held else (),
         )
     for point in measured.values():
         if point.name not in rows:
             value = point.quality.value if point.quality else None
             rows[point.name] = CandidateRow(
-                point.name, "measured", point.usd_per_million, value, point.p99_s, point.settings, ""
+                point.name, "measured", point.usd_per_million, value, point.p99_s, point.settings, "", point.stages
             )
     return list(rows.values())
 
@@ -216,7 +223,7 @@ def _candidate_row(row: CandidateRow, metric: str) -> Markup:
     )
     return element(
         "tr",
-        element("th", row.name, scope="row"),
+        element("th", candidate_name(row.name, row.stages), scope="row"),
         element("td", row.status),
         figure(row.usd_per_million, money(row.usd_per_million)),
         figure(row.quality, quality(metric, row.quality)),
@@ -224,6 +231,12 @@ def _candidate_row(row: CandidateRow, metric: str) -> Markup:
         element("td", why),
         data_status=row.status,
     )
+
+
+def _made_by(candidate: Candidate) -> object:
+    if composition_of(candidate) is None:
+        return str(candidate.recipe)
+    return candidate_name(config_name(candidate.name), candidate.stages)
 
 
 def _with_interval(estimate: Estimate | None, unit: Callable[[float], str]) -> object:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from equipoise.core.certificate import Margin
+from equipoise.core.certificate import FloorCertificate, Margin
 from equipoise.core.estimate import Estimate
 
 NOTHING = "–"
 SHARES = frozenset({"accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "f1_binary", "agreement"})
+LOWER_IS_BETTER = frozenset({"log_loss", "ece", "mae", "rmse"})
 METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -152,3 +153,32 @@ def times(ratio: float | None) -> str:
         ('12×', '1.04×', '–')
     """
     return NOTHING if ratio is None else f"{significant(ratio, 3 if ratio < 10 else 2)}×"
+
+
+def percent(share: float) -> str:
+    """A share as percent.
+
+    Example:
+        >>> percent(0.803), percent(0.00012), percent(1.0)
+        ('80.3%', '0.012%', '100%')
+    """
+    return f"{significant(share * 100)}%"
+
+
+def floor_bound(certificate: FloorCertificate) -> str:
+    """How good a degraded mode surely is, towards worse; empty where no bound is known.
+
+    Example:
+        >>> from equipoise.core.estimate import Estimate
+        >>> found = Estimate(value=0.791, low=0.781, high=0.8, n=3000, method="")
+        >>> floor_bound(FloorCertificate(metric="accuracy", floor=0.75, confidence=0.95, n=3000, quality=found,
+        ...                              p_value=0.001, method="", passed=True))
+        'surely at least 78.10%'
+    """
+    low, high, metric = certificate.quality.low, certificate.quality.high, certificate.metric
+    # A person's own metric does not say which way is worse: a figure that passed lies on the better side of its floor.
+    falling = metric in LOWER_IS_BETTER or (
+        metric not in METRICS and certificate.passed and certificate.quality.value < certificate.floor
+    )
+    bound = high if falling else low
+    return "" if bound is None else f"surely at {'most' if falling else 'least'} {quality(metric, bound)}"
