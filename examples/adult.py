@@ -1,8 +1,8 @@
-"""Train two census-income models to try `equipoise optimize` on: boosted trees and a 500-tree forest.
+"""Train three census-income models to try `equipoise optimize` on: boosted trees, a 500-tree forest, a linear model.
 
 The UCI Adult census files are read as they come (no header, spaces after commas, a full stop after the test labels),
-written again as clean CSV files with a header, and used to train two scikit-learn pipelines that take raw columns. The
-test file, which neither model saw, is what `equipoise optimize` then judges candidates on.
+written again as clean CSV files with a header, and used to train scikit-learn pipelines that take raw columns. The
+test file, which no model saw, is what `equipoise optimize` then judges candidates on.
 
     python examples/adult.py --data ../shared/data/adult --out adult
 """
@@ -18,15 +18,16 @@ import pandas as pd
 import skops.io
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 TARGET = "income"
 TREES = 500
 
 
 def main() -> None:
-    """Prepare the data, train both models, and print what to run next."""
+    """Prepare the data, train the models, and print what to run next."""
     default = Path(os.environ.get("EQUIPOISE_DATA", "../shared/data")) / "adult"
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=default, help="folder with the UCI files (default: %(default)s)")
@@ -43,7 +44,7 @@ def main() -> None:
     test.to_csv(options.out / "test.csv", index=False)
     print(f"{len(train):,} rows to train on, {len(test):,} to judge on, {len(names) - 1} columns")
 
-    for name, model in (("gbm", boosted_trees(train)), ("forest", forest(train))):
+    for name, model in (("gbm", boosted_trees(train)), ("forest", forest(train)), ("linear", linear(train))):
         model.fit(train.drop(columns=TARGET), train[TARGET])
         if "n_jobs" in model[-1].get_params():
             model[-1].set_params(n_jobs=None)  # many cores to train; starting threads for each request would only cost
@@ -59,6 +60,8 @@ def main() -> None:
             f"--train {options.out}/train.csv --slice sex:0.01 --p99-ms 50 --rate 100 --budget 3m "
             f"--out {options.out}/{name}-study"
         )
+    print("\nOr see what the linear model saves in front of the forest:")
+    print(f"  python examples/adult_cascade.py {options.out}")
 
 
 def column_names(path: Path) -> list[str]:
@@ -92,6 +95,17 @@ def boosted_trees(train: pd.DataFrame) -> Pipeline:
         [
             ("columns", columns_to_numbers(train)),
             ("model", HistGradientBoostingClassifier(max_iter=200, random_state=0)),
+        ]
+    )
+
+
+def linear(train: pd.DataFrame) -> Pipeline:
+    """A linear model, untrained: cheap, and right about most rows."""
+    return Pipeline(
+        [
+            ("columns", columns_to_numbers(train)),
+            ("scale", StandardScaler()),
+            ("model", LogisticRegression(max_iter=300)),
         ]
     )
 

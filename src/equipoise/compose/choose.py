@@ -12,6 +12,7 @@ from equipoise.compose.certify import fixed_sequence, order_by_evidence
 from equipoise.compose.degrade import distrust, fallback
 from equipoise.compose.pareto import pareto
 from equipoise.compose.savings import savings_of
+from equipoise.compose.screen import LIKELY_POWER
 from equipoise.compose.servable import Config
 from equipoise.compose.state import Screened, SearchState
 from equipoise.compose.wording import UNTIMED, dollars, quality_reason
@@ -134,11 +135,12 @@ def _open_certify(
 
 
 def _best_alone(state: SearchState, rivals: list[str]) -> str | None:
-    """The cheapest single config, where a composition is among the rivals; null where there is none of either."""
+    """The cheapest single config that is likely to pass, where a composition is among the rivals; null for none."""
     alone = [name for name in rivals if isinstance(state.entrants[name].config, Config)]
     if len(alone) == len(rivals):
         return None
-    return min(alone, key=state.cost_key, default=None)
+    likely = [name for name in alone if state.power(state.screened_of(name)) >= LIKELY_POWER]
+    return min(likely, key=state.cost_key, default=None)
 
 
 def _explain_losers(
