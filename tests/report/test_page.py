@@ -13,7 +13,7 @@ from equipoise.core.result import Result
 from equipoise.report.details import ReportDetails
 from equipoise.report.page import report_page, write_report
 
-VOID = {"meta", "input", "path", "circle"}
+VOID = {"meta", "input", "path", "circle", "wbr"}
 HOSTILE = '<script>alert("1")</script>\'"&<img src=http://evil.example/x onerror=1>'
 
 

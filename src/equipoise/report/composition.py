@@ -10,7 +10,7 @@ from equipoise.core.certificate import FloorCertificate
 from equipoise.core.plan import Distrust
 from equipoise.core.result import CacheFigures, DegradedMode, Result
 from equipoise.report.figures import Picture
-from equipoise.report.markup import Markup, element, join, table
+from equipoise.report.markup import Markup, breakable, element, join, table
 from equipoise.report.naming import (
     accepts_text,
     composition,
@@ -36,7 +36,7 @@ from equipoise.report.wording import (
     size,
 )
 
-LABEL_CHARACTERS = 26
+LABEL_CHARACTERS = 22
 LINE_PIXELS = 18
 
 
@@ -69,7 +69,7 @@ def who_answers(result: Result) -> Picture:
         wrapped(f"{each.name}: {of_hundred(each.answered)}", LABEL_CHARACTERS, place)
         for place, each in enumerate(found, 1)
     ]
-    layout = _bars("share of requests", labels, tickformat=".0%", range=[0, 1])
+    layout = _bars("share of requests", labels, tickformat=".0%", range=[0, 1], tickvals=[0, 0.5, 1])
     passed = [each.reached - each.answered for each in found]
     start = [1 - each.reached for each in found]
     traces = [
@@ -134,7 +134,7 @@ def what_parts_save(result: Result) -> Picture:
         for place, saving in enumerate(chosen.savings, 1)
     ]
     usd = [whole, *(saving.usd_per_million_without for saving in chosen.savings)]
-    layout = _bars("US dollars per million answers", labels, rangemode="tozero", tickprefix="$")
+    layout = _bars("USD per million", labels, rangemode="tozero", tickprefix="$", nticks=5, tickangle=0)
     layout["showlegend"] = False
     trace = _bar("USD per million", labels, usd, [0.0] * len(usd), ORANGE)
     trace["marker"] = {"color": [GREEN] + [ORANGE] * (len(usd) - 1)}
@@ -171,7 +171,7 @@ def stage_table(candidate: Candidate) -> Markup:
 
     rows = [
         (
-            f"{place}. {stage.name}",
+            breakable(f"{place}. {stage.name}"),
             share(stage.share_reached),
             share(stage.share_answered),
             accepts_text(stage.accepts),
@@ -185,14 +185,16 @@ def candidate_name(name: str, stages: Sequence[CandidateStage] = ()) -> Markup:
     """A candidate's full name; a composed one as a list of its stages."""
     found = composition(name, stages)
     if found is None:
-        return element("span", name)
+        return element("span", breakable(name))
     items = []
     for stage in found.stages:
         known = [
             *([f"when {accepts_text(stage.accepts)}"] if stage.accepts else []),
             *([f"answers {of_hundred(stage.share_answered)}"] if stage.share_answered is not None else []),
         ]
-        items.append(element("li", stage.name, *([" ", element("small", "; ".join(known))] if known else [])))
+        items.append(
+            element("li", breakable(stage.name), *([" ", element("small", "; ".join(known))] if known else []))
+        )
     setting = [element("small", found.setting)] if found.setting else []
     return join((element("span", found.kind, class_="kind"), element("ol", *items, class_="stages"), *setting))
 
@@ -265,7 +267,9 @@ def _floor(certificate: FloorCertificate) -> list[tuple[str, str]]:
 
 def _card(title: str, good: bool, verdicts: tuple[str, str], facts: Sequence[tuple[str, str]]) -> Markup:
     verdict = element("p", verdicts[0] if good else verdicts[1], class_=f"seal {'passed' if good else 'failed'}")
-    listed = element("dl", *(join((element("dt", term), element("dd", text))) for term, text in facts), class_="facts")
+    listed = element(
+        "dl", *(join((element("dt", term), element("dd", breakable(text)))) for term, text in facts), class_="facts"
+    )
     return element("div", element("h3", title), verdict, listed, class_="part")
 
 

@@ -256,17 +256,18 @@ def latencies(result: Result, details: ReportDetails) -> Picture:
     traces: list[Json] = []
     rows: list[tuple[str, ...]] = []
     spread_ms: list[float] = []
-    labels = dict(zip(names, axis_labels(names), strict=True))
+    others = [name for name in names if name not in wanted]
+    labels = {name: plain(label) for name, (label, _) in wanted.items()}
+    labels |= dict(zip(others, axis_labels(others), strict=True))
     for name in reversed(names):
         label, color = wanted.get(name, (name, GREY))
-        drawn_as = plain(label) if name in wanted else labels[name]
         samples_s = np.asarray(details.latency_samples_s[name], dtype=np.float64)
-        traces += box_plot(drawn_as, color, samples_s * 1000)
+        traces += box_plot(labels[name], color, samples_s * 1000)
         spread_ms += [float(samples_s.min()) * 1000, float(samples_s.max()) * 1000]
         cells = (duration(float(value)) for value in np.quantile(samples_s, [0.5, 0.75, 0.99, 1.0]))
         rows.append((label, *cells, f"{len(samples_s):,}"))
     layout = canvas(log_axis("time to answer", spread_ms, _milliseconds), {"automargin": True, "type": "category"})
-    lines = max(label.count("<br>") + 1 for label in labels.values())
+    lines = max(label.count("<br>") + 1 for label in (labels[name] for name in names))
     layout |= {"showlegend": False, "height": 140 + max(62, 18 * lines + 8) * len(names)}
     if details.p99_limit_s is not None:
         mark_up(layout, details.p99_limit_s * 1000, "your limit", log=True)

@@ -47,6 +47,16 @@ def with_code(text: str) -> Markup:
     return join(element("code", part) if index % 2 else part for index, part in enumerate(text.split("`")))
 
 
+def breakable(text: str) -> Markup:
+    """Text whose lines may break where a name opens a parenthesis or gives a parameter its value.
+
+    Example:
+        >>> breakable("int8(preset=mixed)")
+        'int8(<wbr>preset=<wbr>mixed)'
+    """
+    return Markup(escape(text).replace("(", "(<wbr>").replace("=", "=<wbr>"))
+
+
 def table(
     caption: str,
     columns: Sequence[str],

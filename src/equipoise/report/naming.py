@@ -141,14 +141,15 @@ def short_name(name: str) -> str:
     found = composition(name)
     if found is not None and found.kind == "cascade":
         return f"cascade of {', then '.join(short_names([stage.name for stage in found.stages]))}"
-    return short_names([found.stages[0].name if found else name])[0]
+    return short_names([name])[0]
 
 
 def short_names(names: Sequence[str]) -> tuple[str, ...]:
     """Several candidates or stages, short as far as that tells them apart."""
     cascades = {name: short_name(name) for name in names if name.startswith("cascade: ")}
-    others = [name for name in names if name not in cascades]
-    shortened = {**cascades, **dict(zip(others, _told_apart(others, (_short_config,)), strict=True))}
+    others = {name: config_name(name) for name in names if name not in cascades}
+    apart = _told_apart(list(others.values()), (_short_config,))
+    shortened = {**cascades, **dict(zip(others, apart, strict=True))}
     return tuple(shortened[name] for name in names)
 
 
@@ -184,6 +185,22 @@ def with_short_names(text: str, names: Iterable[str]) -> str:
     for name in sorted({name for name in names if composition(name) is not None}, key=len, reverse=True):
         text = text.replace(name, said(name))
     return text
+
+
+def first_apart(ways: Sequence[Sequence[str]], full: Sequence[str]) -> list[str]:
+    """For each thing the first of its names, from the shortest on, that no other thing has.
+
+    Args:
+        ways: Names of all things, one list a way of naming them.
+        full: Their full names, each its own.
+
+    Example:
+        >>> first_apart([["a", "b", "b"], ["a1", "b1", "b2"]], ["aaa", "bbb", "bbc"])
+        ['a', 'b1', 'b2']
+    """
+    return [
+        next((way[place] for way in ways if list(way).count(way[place]) == 1), name) for place, name in enumerate(full)
+    ]
 
 
 def accepts_text(accepts: str) -> str:
@@ -312,10 +329,7 @@ def _spoken_config(config: str) -> str:
 
 
 def _told_apart(stages: Sequence[str], ways: Sequence[Callable[[str], str]]) -> tuple[str, ...]:
-    """Stages by the first way of naming configs that gives no two of them the same name."""
-    every = dict.fromkeys(config for stage in stages for config in members(stage))
-    for way in ways:
-        named = {config: way(config) for config in every}
-        if len(set(named.values())) == len(named):
-            return tuple(_together(stage, [named[config] for config in members(stage)]) for stage in stages)
-    return tuple(stages)
+    """Stages, each config in them by the first way of naming that no other one shares."""
+    every = list(dict.fromkeys(config for stage in stages for config in members(stage)))
+    named = dict(zip(every, first_apart([[way(config) for config in every] for way in ways], every), strict=True))
+    return tuple(_together(stage, [named[config] for config in members(stage)]) for stage in stages)

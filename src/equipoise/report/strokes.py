@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.report.details import ScreenedPoint
-from equipoise.report.naming import composition, config_name, of_hundred, short_names
+from equipoise.report.naming import composition, config_name, first_apart, of_hundred, short_names
 from equipoise.report.tradeoff import StairStep
 from equipoise.report.wording import duration, metric_name, money, quality
 
@@ -212,12 +212,11 @@ def hover_name(point: ScreenedPoint) -> str:
 
 def axis_labels(names: Sequence[str], characters: int = 26) -> tuple[str, ...]:
     """Candidates as labels of an axis: short, wrapped, and told apart by their thresholds and settings at need."""
-    ways: list[list[str]] = [[], [], [], list(names)]
+    ways: tuple[list[str], ...] = ([], [], [])
     for name, short in zip(names, short_names(names), strict=True):
         found = composition(name)
         accepts = "".join(f", {stage.accepts}" for stage in found.stages if stage.accepts) if found else ""
         setting = name.removeprefix(config_name(name))
-        for way, text in zip(ways, (short, short + accepts, short + accepts + setting), strict=False):
+        for way, text in zip(ways, (short, short + accepts, short + accepts + setting), strict=True):
             way.append(text)
-    apart = next((way for way in ways if len(set(way)) == len(set(names))), list(names))
-    return tuple(wrapped(text, characters) for text in apart)
+    return tuple(wrapped(text, characters) for text in first_apart(ways, names))
