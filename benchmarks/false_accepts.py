@@ -102,6 +102,14 @@ class Sample:
     groups: NDArray[np.intp] | None
 
 
+def normal_scores(n: int, groups: NDArray[np.intp] | None, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A standard normal score a row, [n]; with groups half of its variance is the group's."""
+    own = rng.standard_normal(n)
+    if groups is None:
+        return own
+    return np.sqrt(0.5) * rng.standard_normal(groups[-1] + 1)[groups] + np.sqrt(0.5) * own
+
+
 def draw(truth: Truth, n: int, grouped: bool, rng: np.random.Generator) -> Sample:
     """Answers of the baseline and all candidates to n rows.
 
@@ -111,16 +119,9 @@ def draw(truth: Truth, n: int, grouped: bool, rng: np.random.Generator) -> Sampl
     """
     count = len(truth.cost)
     groups = np.arange(n) // GROUP_SIZE if grouped else None
-
-    def latent() -> NDArray[np.float64]:
-        own = rng.standard_normal(n)
-        if groups is None:
-            return own
-        return np.sqrt(0.5) * rng.standard_normal(groups[-1] + 1)[groups] + np.sqrt(0.5) * own
-
     in_slice = rng.random(n) < SLICE_SHARE
-    baseline = latent() < ndtri(ACCURACY)
-    scores = np.sqrt(0.5) * (latent() + rng.standard_normal((count, n), dtype=np.float32))
+    baseline = normal_scores(n, groups, rng) < ndtri(ACCURACY)
+    scores = np.sqrt(0.5) * (normal_scores(n, groups, rng) + rng.standard_normal((count, n), dtype=np.float32))
     loss = np.stack([truth.on_rest, truth.on_slice])
     spoilt_share = (loss + (1 - ACCURACY) * truth.helped) / ACCURACY
     spoilt_below = ndtri(spoilt_share).T[:, in_slice.astype(np.intp)]

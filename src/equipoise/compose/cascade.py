@@ -7,6 +7,7 @@ likely to pass, and the certify split, which it has not seen, decides.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,13 +87,20 @@ def search_thresholds(
     Returns:
         Every combination that was judged; none where a stage has no measure of confidence.
     """
-    dear = evidence.metric.kind != "proportion" or evidence.groups is not None or len(stages) > 2
+    dear = _bootstraps(evidence) or len(stages) > 2
     grid = FEW_ESCALATED if dear else ESCALATED
     options = [confidences(stage, evidence, cheap=dear) for stage in stages[:-1]]
     found = []
     for measured in itertools.product(*options):
-        for escalated in itertools.product(grid, repeat=len(measured)):
-            found += _judged(stages, measured, escalated, evidence, replicas, longest_s, scale, seed)
+        # Where few values of confidence are possible, several shares come to the same thresholds.
+        thresholds = dict.fromkeys(
+            _thresholds(measured, escalated, evidence) for escalated in itertools.product(grid, repeat=len(measured))
+        )
+        found += [
+            _judged(stages, measured, at_least, evidence, replicas, longest_s, scale, seed)
+            for at_least in thresholds
+            if at_least is not None
+        ]
     return found
 
 
@@ -179,38 +187,60 @@ def batch_for(services: Sequence[ServiceModel], shares: Sequence[float], longest
     return min((pair for pair in allowed if pair[0] / pair[1] >= ALMOST_ALL * most), key=lambda pair: pair[1])
 
 
+def _bootstraps(evidence: Evidence) -> bool:
+    """Whether one judgement takes a bootstrap."""
+    metric = evidence.metric
+    if metric.kind == "functional":
+        return True
+    relative = any(claim.margin.relative for claim in evidence.claims)
+    return evidence.groups is None and (metric.kind == "mean" or (relative and metric.name != "agreement"))
+
+
+def _thresholds(
+    measured: Sequence[tuple[Measure, Calibration, NDArray[np.float64]]], escalated: Sequence[float], evidence: Evidence
+) -> tuple[float, ...] | None:
+    """Confidences that pass on these shares of the main rows that reach each stage; null where ties pass on nobody."""
+    main = evidence.main.rows
+    left = np.ones(len(main), dtype=bool)
+    thresholds: list[float] = []
+    for (_, _, confidence), share in zip(measured, escalated, strict=True):
+        reached = confidence[main][left]
+        place = math.ceil(share * (len(reached) - 1))
+        # What is not a number is sorted behind all others: it is never accepted, and says nothing of a threshold.
+        at_least = float(np.partition(reached, place)[place])
+        left[left] = ~(reached >= at_least)
+        if np.isnan(at_least) or not left.any():
+            return None
+        thresholds.append(at_least)
+    return tuple(thresholds)
+
+
 def _judged(
     stages: Sequence[StageRows],
     measured: Sequence[tuple[Measure, Calibration, NDArray[np.float64]]],
-    escalated: Sequence[float],
+    thresholds: Sequence[float],
     evidence: Evidence,
     replicas: int,
     longest_s: float,
     scale: float,
     seed: int,
-) -> list[Thresholds]:
-    """The cascade that passes on these shares of the rows that reach each stage; none where ties make that nobody."""
-    n = len(measured[0][2])
-    main = np.zeros(n, dtype=bool)
-    main[evidence.main.rows] = True
-    answered_by = np.zeros(n, dtype=np.int64)
-    left = np.ones(n, dtype=bool)
+) -> Thresholds:
+    """The cascade with these thresholds, as the search rows see it."""
+    answered_by = np.zeros(len(measured[0][2]), dtype=np.int64)
+    left = np.ones(len(answered_by), dtype=bool)
     accepts: list[AcceptRule | None] = []
     shares = [1.0]
-    for (measure, calibration, confidence), share in zip(measured, escalated, strict=True):
-        at_least = float(np.quantile(confidence[left & main], share, method="higher"))
+    for (measure, calibration, confidence), at_least in zip(measured, thresholds, strict=True):
         rule = AcceptRule(measure=measure, calibration=calibration, at_least=at_least)
         left &= ~stands(confidence, rule)
-        if not (left & main).any():
-            return []
         answered_by[left] += 1
         accepts.append(rule)
-        shares.append(float(left[main].mean()))
+        shares.append(float(left[evidence.main.rows].mean()))
     rows, seconds = batch_for([stage.service for stage in stages], shares, longest_s)
     answers = Predictions.chosen([stage.predictions for stage in stages], answered_by)
     judgement = judge(answers, evidence, seed)
     power = power_on(judgement, scale)
-    return [Thresholds((*accepts, None), tuple(shares), replicas * rows / seconds, judgement, power)]
+    return Thresholds((*accepts, None), tuple(shares), replicas * rows / seconds, judgement, power)
 
 
 def _isotonic(

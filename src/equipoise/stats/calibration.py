@@ -61,14 +61,16 @@ def fit_isotonic(raw: Floats, right: NDArray[np.bool_]) -> tuple[tuple[float, fl
 
     Isotonic regression has flat steps, on which a threshold could not tell rows apart. Here each step stands at its
     middle and its neighbours are joined, so that more confidence is always more (centred isotonic regression, Oron and
-    Flournoy 2017).
+    Flournoy 2017). Beyond the outermost middles the line goes on to the least and the greatest confidence seen, as
+    steep as beside them, but no more than half-way to 0 and to 1.
 
     Args:
-        raw: Confidence, [n], n >= 1.
+        raw: Confidence, [n], n >= 1; rows whose confidence is not a number are left out.
         right: Whether the answer was right, [n].
 
     Returns:
-        Knots (confidence, probability), both ascending.
+        Knots (confidence, probability), both ascending, the confidence strictly; a single one where more confidence is
+        not more often right, or no row is left.
 
     Example:
         >>> fit_isotonic(np.repeat([0.2, 0.9], 50), np.repeat([False, True], 50))
@@ -76,19 +78,40 @@ def fit_isotonic(raw: Floats, right: NDArray[np.bool_]) -> tuple[tuple[float, fl
     """
     from scipy.optimize import isotonic_regression
 
-    order = np.argsort(raw, kind="stable")
-    places, first = np.unique(raw[order], return_index=True)
-    counts = np.diff(np.append(first, len(raw)))
-    shares = np.add.reduceat(right[order].astype(np.float64), first) / counts
+    known = ~np.isnan(raw)
+    if not known.any():
+        return ((0.0, 0.0),)
+    places, codes, counts = np.unique(raw[known], return_inverse=True, return_counts=True)
+    shares = np.bincount(codes, weights=right[known]) / counts
     blocks = isotonic_regression(shares, weights=counts).blocks
-    knots: list[tuple[float, float]] = []
+    steps: list[tuple[float, float, float]] = []
     weight = place = share = 0.0
     for begin, end in itertools.pairwise(blocks):
         part = counts[begin:end]
         weight += float(part.sum())
         place += float((places[begin:end] * part).sum())
         share += float((shares[begin:end] * part).sum())
-        if weight >= LEAST_BLOCK or end == len(places):
-            knots.append((place / weight, share / weight))
+        if weight >= LEAST_BLOCK:
+            steps.append((weight, place, share))
             weight = place = share = 0.0
-    return tuple(knots)
+    if weight > 0 or not steps:  # too few rows are left at the end for a step of their own
+        before = steps.pop() if steps else (0.0, 0.0, 0.0)
+        steps.append((weight + before[0], place + before[1], share + before[2]))
+    knots = [(place / weight, share / weight) for weight, place, share in steps]
+    return tuple(_to_the_ends(knots, float(places[0]), float(places[-1])))
+
+
+def _to_the_ends(knots: list[tuple[float, float]], least: float, greatest: float) -> list[tuple[float, float]]:
+    """Lengthens a line to both ends of its range; one without a slope stays as it is."""
+    if len(knots) < 2:
+        return knots
+    (first, low), (second, above) = knots[0], knots[1]
+    (before, below), (last, high) = knots[-2], knots[-1]
+    lengthened = list(knots)
+    if least < first:
+        fall = (above - low) / (second - first) * (first - least)
+        lengthened.insert(0, (least, low - min(fall, low / 2)))
+    if greatest > last:
+        rise = (high - below) / (last - before) * (greatest - last)
+        lengthened.append((greatest, high + min(rise, (1 - high) / 2)))
+    return lengthened
