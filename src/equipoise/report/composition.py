@@ -186,6 +186,12 @@ def candidate_name(name: str, stages: Sequence[CandidateStage] = ()) -> Markup:
     found = composition(name, stages)
     if found is None:
         return element("span", breakable(name))
+    setting = [element("small", found.setting)] if found.setting else []
+    only = found.stages[0].name
+    if len(found.stages) == 1 and len(members(only)) > 1:
+        items = [element("li", breakable(member)) for member in members(only)]
+        kind = f"{found.kind}: {only.partition(' ')[0]} of"
+        return join((element("span", kind, class_="kind"), element("ol", *items, class_="stages"), *setting))
     items = []
     for stage in found.stages:
         known = [
@@ -195,7 +201,6 @@ def candidate_name(name: str, stages: Sequence[CandidateStage] = ()) -> Markup:
         items.append(
             element("li", breakable(stage.name), *([" ", element("small", "; ".join(known))] if known else []))
         )
-    setting = [element("small", found.setting)] if found.setting else []
     return join((element("span", found.kind, class_="kind"), element("ol", *items, class_="stages"), *setting))
 
 
