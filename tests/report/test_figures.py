@@ -31,7 +31,7 @@ def assert_plotly_takes(picture: Picture) -> None:
 
 
 @pytest.mark.parametrize("draw", DRAW)
-@pytest.mark.parametrize("name", ["replaced", "kept", "infeasible", "speed_only"])
+@pytest.mark.parametrize("name", ["replaced", "kept", "infeasible", "speed_only", "composed", "together"])
 def test_plotly_takes_every_picture(
     draw: object, name: str, details: ReportDetails, request: pytest.FixtureRequest
 ) -> None:

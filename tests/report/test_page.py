@@ -175,3 +175,63 @@ def test_the_file_appears_whole(replaced: Result, details: ReportDetails, tmp_pa
     write_report(replaced, details, tmp_path / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<html") >= 1
+
+
+def test_how_the_answer_is_put_together(composed: Result, together: Result, composed_details: ReportDetails) -> None:
+    page = seen(composed, composed_details)
+    titles = ["Key figures", "How the answer is put together", "What each candidate costs"]
+    places = [page.words.index(title) for title in titles]
+    assert places == sorted(places)
+    section = page.words[places[1] : places[2]]
+    for words in ("Its stages", "What each part saves", "Under pressure", "When it is not sure", "Answers from memory"):
+        assert words in section
+    assert {"data-who-answers", "data-savings"} <= set(page.ids)
+    content = report_page(composed, composed_details)
+    for key in ("who-answers", "savings"):
+        assert re.search(rf'role="img" aria-label="[^"]{{40,}}" class="plot" data-figure="{key}"', content)
+    words = seen(together, composed_details).words
+    assert "✗ Not offered" in words
+    assert "✗ Left out" in words
+
+
+def test_long_names_are_told_in_short(composed: Result, composed_details: ReportDetails) -> None:
+    words = seen(composed, composed_details).words
+    short = "the cascade of resnet20.onnx + int8_nncf (openvino int8), then int8_static (openvino int8_bf16)"
+    assert f"On rows like yours, {short} loses at most 1 point" in words
+    assert f"certified, but {short} is cheaper" in words
+    assert "plan=fba84dbc7ae3" not in words
+    assert "Runs on onnxruntime, f32, 2 threads, batch 1" in words
+    assert "openvino, int8 and int8_bf16, 1 thread × 2 replicas, batch 8" in words
+
+
+def test_nothing_is_put_together_of_a_single_model(replaced: Result, details: ReportDetails) -> None:
+    page = seen(replaced, details)
+    assert "How the answer is put together" not in page.words
+    assert "data-who-answers" not in page.ids
+    assert "ol" not in page.tags
+
+
+def test_hostile_names_of_parts_stay_text(composed: Result, composed_details: ReportDetails) -> None:
+    chosen, fallback, doubt, cache = composed.chosen, composed.fallback, composed.distrust, composed.cache
+    assert chosen is not None
+    assert fallback is not None
+    assert doubt is not None
+    assert cache is not None
+    stages = tuple(stage.model_copy(update={"name": HOSTILE, "accepts": HOSTILE}) for stage in chosen.stages)
+    savings = tuple(saving.model_copy(update={"part": HOSTILE, "note": HOSTILE}) for saving in chosen.savings)
+    named = f"cascade: {HOSTILE} @ openvino int8 where margin >= 0.5, else {HOSTILE} @ openvino f32"
+    bad = chosen.model_copy(update={"name": named, "stages": stages, "savings": savings})
+    worse = doubt.certificate.model_copy(update={"method": HOSTILE, "metric": HOSTILE})
+    result = composed.model_copy(
+        update={
+            "chosen": bad,
+            "fallback": fallback.model_copy(update={"name": HOSTILE, "certificate": worse}),
+            "distrust": doubt.model_copy(update={"answer": "default", "default": HOSTILE, "certificate": worse}),
+            "cache": cache.model_copy(update={"source": HOSTILE}),
+        }
+    )
+    samples = {named: np.ones(9)}
+    page = seen(result, replace(composed_details, latency_samples_s=samples))
+    assert "img" not in page.tags
+    drawn = [script for script in page.scripts if script.startswith("{")]
+    assert "<img" not in json.dumps([json.loads(script) for script in drawn])
