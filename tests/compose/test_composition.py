@@ -50,8 +50,8 @@ FORM = AnswerForm(output="y", kind="logits")
 RULE = AcceptRule(measure="max_probability", at_least=0.8)
 
 
-def config(source: str, batch: int | None = None, *steps: str) -> Config:
-    recipe = Recipe(source=source, steps=tuple(Step(technique=step) for step in steps))
+def config(source: str, batch: int | None = None, *steps: str, **parameters: int) -> Config:
+    recipe = Recipe(source=source, steps=tuple(Step(technique=step, parameters=dict(parameters)) for step in steps))
     tensors = (TensorSpec(name="x", dtype="float32", shape=(batch, 4)),)
     made = Variant(
         recipe=recipe, artifact=recipe.content_digest, format="onnx", quantized=False,
@@ -380,3 +380,12 @@ def test_actions_and_outcomes_survive_the_journal() -> None:
         again = type(action).model_validate_json(action.model_dump_json())
         assert again.content_digest == action.content_digest
     assert {Build, Load}.isdisjoint({type(action) for action in world.asked})
+
+
+def test_forms_of_one_model_count_once_and_reshaped_ones_are_models_of_their_own() -> None:
+    forms = [config("model", None, "int8"), config("model", None, "fewer", trees=10), config("small", None, "int8")]
+    speeds = {"big": 100.0, "small": 400.0}
+    world = World(speeds, {"small": 0.1})
+    world.run(facts(SMALL, *forms, reshaping=frozenset({"fewer"})))
+    firsts = {str(action.stages[0].answers[0].config.recipe) for action in world.asked if isinstance(action, Compose)}
+    assert not {"small", "small + int8"} <= firsts

@@ -67,8 +67,10 @@ def _may_be_part(state: SearchState, screened: Screened) -> bool:
 def _cascades(state: SearchState, pool: list[Screened], single: Screened) -> list[tuple[Asked, ...]]:
     """Pairs, and the triples that they make: each stage clearly faster than the next."""
     keep = state.screened[state.facts.baseline.name]
-    lasts = sorted((each for each in pool if state.power(each) >= LIKELY_POWER), key=_speed, reverse=True)
-    lasts = [single, *(each for each in (*lasts, keep) if each is not single)][:MOST_LASTS]
+    likely = sorted((each for each in pool if state.power(each) >= LIKELY_POWER), key=_speed, reverse=True)
+    same = next((each for each in likely if _family(state, each) == _family(state, keep)), keep)
+    lasts = [single, *(each for each in likely if each is not single)][:MOST_LASTS]
+    lasts += [] if same in lasts else [same]  # the model under study itself stands behind a light one, in its best form
     firsts = _fastest_of_each(state, pool)
     pairs = [(first, last) for last in lasts for first in firsts[:MOST_FIRSTS] if _clearly_faster(first, last)]
     triples = [
@@ -95,15 +97,17 @@ def _ensembles(state: SearchState, pool: list[Screened], single: Screened) -> li
 
 def _fastest_of_each(state: SearchState, pool: list[Screened]) -> list[Screened]:
     """The fastest form of each model: precision and runtime make it faster, and leave it the same model."""
-    fastest: dict[tuple[str, tuple[Step, ...]], Screened] = {}
+    fastest: dict[str, Screened] = {}
     for screened in sorted(pool, key=_speed, reverse=True):
         fastest.setdefault(_family(state, screened), screened)
     return list(fastest.values())
 
 
-def _family(state: SearchState, screened: Screened) -> tuple[str, tuple[Step, ...]]:
+def _family(state: SearchState, screened: Screened) -> str:
+    """Which model it is a form of: the recipe without the steps that leave a model the same."""
     recipe = screened.config.recipe
-    return recipe.source, tuple(step for step in recipe.steps if step.technique in state.facts.reshaping)
+    reshaped = tuple(step for step in recipe.steps if step.technique in state.facts.reshaping)
+    return str(recipe.model_copy(update={"steps": reshaped}))
 
 
 def _speed(screened: Screened) -> float:
@@ -195,6 +199,8 @@ def _timed(state: SearchState, option: Option) -> Generator[Action, Reply, Scree
 def _give_up(state: SearchState, option: Option, single: Screened) -> None:
     mine, other = _usd(state, option.rows_per_s), _usd(state, state.rows_per_s(single))
     reason = f"it would cost {mine} per million answers, and {single.config.name} alone {other}"
+    if len(option.composed.parts) > 1:
+        reason += f"; its first stage would answer {1 - option.composed.parts[1].share:.0%} of them"
     state.give_up(option.composed, "screen", reason)
 
 
