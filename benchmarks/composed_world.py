@@ -8,9 +8,11 @@ row: how often each stage answers rows of that kind, times what that stage loses
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from unittest.mock import patch
 
 import numpy as np
 from false_accepts import ALPHA, GROUP_SIZE, METRIC, SLICE_SHARE, normal_scores
@@ -22,6 +24,7 @@ from equipoise.core.certificate import Margin
 from equipoise.core.plan import AcceptRule
 from equipoise.policy.batch import ServiceModel
 from equipoise.policy.cascade import calibrated, raw_confidence, stands
+from equipoise.stats import paired
 from equipoise.stats.predictions import Predictions
 
 CLASSES = 3
@@ -72,6 +75,21 @@ class World:
             reached = [float(np.mean(by[hard == kind] == place)) for kind in (False, True)]
             loss += self.loss[stage] @ (kinds * reached)
         return loss
+
+    def true_quality(self, stages: Sequence[int], accepts: Sequence[AcceptRule | None]) -> float:
+        """Share of right answers among those given, where the last stage gives only the ones that it trusts."""
+        hard, probabilities = population(len(self.loss))
+        shares = [probabilities[stage] for stage in stages]
+        by = answered_by(shares, accepts)
+        given = (by < len(stages) - 1) | trusted(shares[-1], accepts[-1])
+        slices = np.array([1 - SLICE_SHARE, SLICE_SHARE])
+        right = answered = 0.0
+        for kind, weight in enumerate((1 - HARD_SHARE, HARD_SHARE)):
+            for place, stage in enumerate(stages):
+                share = weight * float(np.mean((by == place)[hard == kind] & given[hard == kind]))
+                answered += share
+                right += share * float(RIGHT[kind] - slices @ self.loss[stage, :, kind])
+        return right / answered
 
     def is_unacceptable(self, stages: Sequence[int], accepts: Sequence[AcceptRule | None]) -> bool:
         """Whether a cascade, or a model alone, loses a margin or more."""
@@ -170,3 +188,10 @@ def evidence_of(sample: Sample, world: World) -> Evidence:
         rows = np.flatnonzero(sample.in_slice)
         claims.append(Claim("part=a", "slice", Margin(drop=world.slice_margin), rows))
     return Evidence(METRIC, sample.answers[0], sample.target, sample.groups, tuple(claims), 1 - ALPHA)
+
+
+@contextmanager
+def remembered_bounds() -> Iterator[None]:
+    """Confidence bounds are computed once a table: thousands of studies ask for those of the same few thousand."""
+    with patch.object(paired, "tango_bounds", cache(paired.tango_bounds)):
+        yield
