@@ -27,6 +27,7 @@ FEW_ESCALATED = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 """The same where one judgement is dear: a bootstrap, or three stages."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SURE_POWER, LEAST_POWER = 0.99, 0.5
+POWERS = (0.7, 0.8, WANTED_POWER, 0.95, SURE_POWER)
 ALMOST_ALL = 0.97
 """A batch this near to the most rows a second is as good, and its answers come sooner."""
 
@@ -107,19 +108,40 @@ def search_thresholds(
 def promising(found: Sequence[Thresholds], most: int) -> list[Thresholds]:
     """The cheapest that is likely to pass, and surer ones behind it; where none is, the likeliest, if it may.
 
-    A threshold chosen for being the cheapest that looks likely is a little less likely than it looks, which is why a
-    surer one goes beside it.
+    The cheapest of many that look likely is the luckiest of them, and less likely than it looks. So the measure of
+    confidence is chosen by what it makes of several powers, not of the one that is wanted; a threshold only counts
+    where the surer ones of that measure look likely too; and a surer one goes beside the cheapest.
     """
     chosen: list[Thresholds] = []
+    by_measure: dict[tuple[str, ...], list[Thresholds]] = {}
+    for each in found:
+        by_measure.setdefault(tuple(rule.measure for rule in each.accepts if rule is not None), []).append(each)
+    best = max(by_measure.values(), key=_speed_at_several_powers, default=[])
     for power in (WANTED_POWER, SURE_POWER):
-        likely = [each for each in found if each.power >= power]
+        likely = _likely_with_all_surer(best, power)
         if likely:
-            chosen.append(max(likely, key=lambda each: each.rows_per_s))
+            chosen.append(likely[-1])
     if not chosen and found:
         likeliest = max(found, key=lambda each: (each.power, each.rows_per_s))
         chosen += [likeliest] if likeliest.power >= LEAST_POWER else []
     unique = [each for place, each in enumerate(chosen) if each not in chosen[:place]]
     return unique[:most]
+
+
+def _speed_at_several_powers(found: Sequence[Thresholds]) -> float:
+    """Mean over several powers of the most rows a second that are likely at that power."""
+    return sum(max((each.rows_per_s for each in found if each.power >= power), default=0.0) for power in POWERS)
+
+
+def _likely_with_all_surer(found: Sequence[Thresholds], power: float) -> list[Thresholds]:
+    """Thresholds from the slowest on that are likely to pass, up to the first that is not, once some are."""
+    likely: list[Thresholds] = []
+    for each in sorted(found, key=lambda each: each.rows_per_s):
+        if each.power >= power:
+            likely.append(each)
+        elif likely:
+            break
+    return likely
 
 
 def confidences(
