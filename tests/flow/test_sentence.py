@@ -111,6 +111,7 @@ def test_what_answers_under_pressure_in_doubt_and_from_memory() -> None:
         "(4 of 100 requests), a person is asked."
     )
     nothing = sentence(result(chosen), BRIEF)
+    assert sentence(result(chosen, distrust=doubt.model_copy(update={"share_answered": 1.0})), BRIEF) == nothing
     rejected = {
         "fallback": mode.model_copy(update={"offered": False, "certificate": floor(0.7, passed=False)}),
         "distrust": doubt.model_copy(update={"certificate": floor(0.7, passed=False)}),

@@ -69,7 +69,7 @@ def test_what_was_rejected_is_not_promised(together: Result, replaced: Result) -
     card = model_card(together, "m.onnx")
     assert "not offered: resnet20.onnx + int8_nncf (openvino int8) is not proved to reach the floor" in card
     assert "left out: 30 of 100 requests" in card
-    assert "would cost $0.004 per million and save $0.0032" in card
+    assert "its memory would cost $0.004 per million and save $0.0032" in card
     single = model_card(replaced, "m.onnx")
     assert "put together" not in single
     assert "Under pressure" not in single

@@ -53,6 +53,7 @@ def test_only_what_is_put_together_has_the_section(
 def test_shares_of_a_cascade_by_itself(composed: Result) -> None:
     found = answerers(bare(composed))
     assert [(each.reached, each.answered) for each in found] == [(1.0, 0.803), (0.197, 0.197)]
+    assert who_answers(bare(composed)).caption.endswith("Shares are those of the rows that chose among candidates.")
     assert [each.name for each in found] == [
         "resnet20.onnx + int8_nncf (openvino int8)",
         "int8_static (openvino int8_bf16)",
@@ -103,6 +104,8 @@ def test_a_single_model_with_memory_is_drawn(replaced: Result, composed: Result)
 def test_what_each_part_saves(composed: Result) -> None:
     picture = what_parts_save(composed)
     (trace,) = drawable(picture).values()
+    assert picture.plot is not None
+    assert picture.plot["layout"]["xaxis"]["exponentformat"] == "none"
     assert trace["x"] == pytest.approx([0.0701, 0.21, 0.081, 0.166, 0.134, 0.0953])
     labels = trace["y"]
     assert isinstance(labels, list)
@@ -139,7 +142,7 @@ def test_cards_of_what_was_chosen(composed: Result) -> None:
     for words in (
         "✓ Offered", "79.11%, surely at least 78.01% (<wbr>95% confidence)", "75.00%", "3,000 rows",
         "exact binomial test",
-        "✓ Proved", "95.8% of the rows of the proof", "A person is asked.", "2,874 rows",
+        "✓ Proved", "95.8% of the rows of the proof", "a person is asked", "2,874 rows",
         "✓ Chosen", "30% of the requests", "31.2 MB for 100,000 answers: $0.00021", "12.3 µs",
         "$0.0701 with it, $0.0953 without",
     ):  # fmt: skip
@@ -152,8 +155,13 @@ def test_cards_of_what_was_rejected(together: Result, composed: Result, replaced
     assert "✗ Not offered" in text
     assert "It is not proved to reach the floor: requests are refused instead." in text
     assert "✗ Left out" in text
-    assert "It would cost $0.004 and save $0.0032 per million." in text
+    assert "its memory would cost $0.004 per million and save $0.0032" in text
     assert "When it is not sure" not in text
+    assert together.cache is not None
+    slow = together.cache.model_copy(update={"usd_per_million_with": 0.31})
+    assert "looking up costs more than it saves: $0.31 per million with it, $0.0953 without" in cards(
+        together.model_copy(update={"cache": slow})
+    )
     doubt, cache = composed.distrust, composed.cache
     assert doubt is not None
     assert cache is not None
@@ -167,7 +175,7 @@ def test_cards_of_what_was_rejected(together: Result, composed: Result, replaced
     near = cache.model_copy(update={"rule": CacheRule(max_entries=5, entry_bytes=9, hit_share=0.1, near={"x": 0.25})})
     text = cards(composed.model_copy(update={"distrust": failed, "cache": near}))
     assert "✗ Not proved" in text
-    assert "The answer 7 is given." in text
+    assert "the answer 7 is given" in text
     assert "inputs are rounded first: x to 0.25" in text
     assert cards(replaced) == ""
 

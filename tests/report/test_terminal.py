@@ -36,12 +36,19 @@ def test_who_answers_and_what_else_the_plan_has(shown: object, composed: Result)
     assert "memory: 30 of 100 requests find their answer in 31.2 MB of memory: $0.0701 per million instead" in text
 
 
+def test_a_plan_that_never_doubted_itself(shown: object, composed: Result) -> None:
+    assert callable(shown)
+    assert composed.distrust is not None
+    sure = composed.distrust.model_copy(update={"share_answered": 1.0})
+    assert "when not sure: all answers were trusted: accuracy" in shown(composed.model_copy(update={"distrust": sure}))
+
+
 def test_what_was_rejected_is_said(shown: object, together: Result) -> None:
     assert callable(shown)
     text = shown(together)
     assert "under pressure: not offered: resnet20.onnx + int8_nncf (openvino int8) is not proved to reach" in text
     assert "memory: left out: 30 of 100 requests" in text
-    assert "would cost $0.004 per million and save $0.0032" in text
+    assert "its memory would cost $0.004 per million and save $0.0032" in text
     assert "when not sure" not in text
 
 

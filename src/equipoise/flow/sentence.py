@@ -105,7 +105,7 @@ def _degraded(result: Result) -> str:
         metric, bound = mode.certificate.metric, floor_bound(mode.certificate)
         known = f" ({metric_name(metric)} {bound})" if bound else ""
         text += f" Under pressure {spoken_names([mode.name])[0]} answers alone{known}."
-    if doubt is not None and doubt.certificate.passed:
+    if doubt is not None and doubt.certificate.passed and doubt.share_answered < 1:
         text += f" Where it is not sure ({of_hundred(1 - doubt.share_answered)} requests), {doubt_text(doubt)}."
     return text
 

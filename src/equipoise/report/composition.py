@@ -21,9 +21,9 @@ from equipoise.report.naming import (
     short_name,
     short_names,
 )
-from equipoise.report.parts import cache_saves, doubt_text, not_shown
+from equipoise.report.parts import cache_reason, doubt_text, not_shown
 from equipoise.report.points import cost_of
-from equipoise.report.strokes import BLUE, GREEN, GREY, ORANGE, Json, axis, canvas, wrapped
+from equipoise.report.strokes import BLUE, GREEN, GREY, ORANGE, Json, axis, canvas, dollar_axis, wrapped
 from equipoise.report.wording import (
     NOTHING,
     duration,
@@ -69,7 +69,7 @@ def who_answers(result: Result) -> Picture:
         wrapped(f"{each.name}: {of_hundred(each.answered)}", LABEL_CHARACTERS, place)
         for place, each in enumerate(found, 1)
     ]
-    layout = _bars("share of requests", labels, tickformat=".0%", range=[0, 1], tickvals=[0, 0.5, 1])
+    layout = _bars(axis("share of requests", tickformat=".0%", range=[0, 1], tickvals=[0, 0.5, 1]), labels)
     passed = [each.reached - each.answered for each in found]
     start = [1 - each.reached for each in found]
     traces = [
@@ -84,8 +84,10 @@ def who_answers(result: Result) -> Picture:
         ),
     ]
     told = "; ".join(f"{each.name} {of_hundred(each.answered)}" for each in found)
-    caption = f"Requests go from top to bottom until one answers: {told}. Shares are those of the rows that chose"
-    caption += " among candidates, as if repeated requests were like all others." if _hit_share(result) else "."
+    caption = (
+        f"Requests go from top to bottom until one answers: {told}. Shares are those of the rows that chose among "
+    )
+    caption += "candidates, as if repeated requests were like all others." if _hit_share(result) else "candidates."
     rows = tuple((each.name, percent(each.reached), percent(each.answered)) for each in found)
     columns = ("Who", "Asked for", "Answers")
     return Picture("who-answers", title, caption, {"data": traces, "layout": layout}, columns, rows)
@@ -134,7 +136,7 @@ def what_parts_save(result: Result) -> Picture:
         for place, saving in enumerate(chosen.savings, 1)
     ]
     usd = [whole, *(saving.usd_per_million_without for saving in chosen.savings)]
-    layout = _bars("USD per million", labels, rangemode="tozero", tickprefix="$", nticks=5, tickangle=0)
+    layout = _bars(dollar_axis("USD per million", nticks=5, tickangle=0), labels)
     layout["showlegend"] = False
     trace = _bar("USD per million", labels, usd, [0.0] * len(usd), ORANGE)
     trace["marker"] = {"color": [GREEN] + [ORANGE] * (len(usd) - 1)}
@@ -230,7 +232,7 @@ def _fallback(mode: DegradedMode) -> Markup:
 def _distrust(distrust: Distrust) -> Markup:
     facts = [
         ("Answers trusted", f"{percent(distrust.share_answered)} of the rows of the proof"),
-        ("For the others", f"{doubt_text(distrust).capitalize()}."),
+        ("For the others", doubt_text(distrust)),
         *_floor(distrust.certificate),
     ]
     return _card("When it is not sure", distrust.certificate.passed, ("✓ Proved", "✗ Not proved"), facts)
@@ -252,8 +254,7 @@ def _cache(cache: CacheFigures) -> Markup:
         steps = ", ".join(f"{name} to {significant(step)}" for name, step in rule.near.items())
         facts.append(("Near matches", f"inputs are rounded first: {steps}"))
     if not cache.chosen:
-        costs, saves = money(cache.memory_usd_per_million), money(cache_saves(cache))
-        facts.append(("Why not", f"It would cost {costs} and save {saves} per million."))
+        facts.append(("Why not", cache_reason(cache)))
     return _card("Answers from memory", cache.chosen, ("✓ Chosen", "✗ Left out"), facts)
 
 
@@ -278,9 +279,9 @@ def _card(title: str, good: bool, verdicts: tuple[str, str], facts: Sequence[tup
     return element("div", element("h3", title), verdict, listed, class_="part")
 
 
-def _bars(title: str, labels: Sequence[str], **more: object) -> Json:
+def _bars(across: Json, labels: Sequence[str]) -> Json:
     lines = max(label.count("<br>") + 1 for label in labels)
-    layout = canvas(axis(title, **more), {"automargin": True, "type": "category", "autorange": "reversed"})
+    layout = canvas(across, {"automargin": True, "type": "category", "autorange": "reversed"})
     return layout | {"barmode": "overlay", "height": 130 + (LINE_PIXELS * lines + 14) * len(labels)}
 
 

@@ -24,6 +24,7 @@ from equipoise.report.strokes import (
     axis_labels,
     box_plot,
     canvas,
+    dollar_axis,
     frontier_line,
     log_axis,
     mark_across,
@@ -174,7 +175,7 @@ def latency_limit(result: Result, details: ReportDetails) -> Picture:
     limits = [step.limit * 1000 for step in steps]
     layout = canvas(
         log_axis("limit for 99 of 100 answers", [*limits, (details.p99_limit_s or limits[0]) * 1000], _milliseconds),
-        axis("cheapest USD per million", rangemode="tozero", tickprefix="$"),
+        dollar_axis("cheapest USD per million"),
     )
     traces = [stairs("cheapest that keeps the limit", steps, BLUE, 1000, duration)]
     caption = "For each limit on slow answers, the cheapest way that keeps it"
@@ -208,7 +209,7 @@ def allowed_drop(result: Result, details: ReportDetails) -> Picture:
     scale, unit = (100, "points") if details.metric in SHARES else (1, f"units of {name}")
     layout = canvas(
         axis(f"allowed drop of {name}, {unit}", rangemode="tozero"),
-        axis("cheapest USD per million", rangemode="tozero", tickprefix="$"),
+        dollar_axis("cheapest USD per million"),
     )
     traces = [stairs("cheapest within the drop", steps, VERMILION, scale, lambda drop: loss(details.metric, drop))]
     caption = (

@@ -61,7 +61,9 @@ def fallback_line(mode: DegradedMode) -> str:
 
 def distrust_line(distrust: Distrust) -> str:
     """What is given where the plan does not trust its answer, how often, and what that is worth."""
-    what = f"{of_hundred(distrust.share_answered)} answers are trusted; for the others {doubt_text(distrust)}"
+    what = "all answers were trusted"
+    if distrust.share_answered < 1:
+        what = f"{of_hundred(distrust.share_answered)} answers are trusted; for the others {doubt_text(distrust)}"
     shown = "" if distrust.certificate.passed else f", {not_shown(distrust.certificate)}"
     return f"{what}: {floor_text(distrust.certificate)}{shown}"
 
@@ -75,16 +77,19 @@ def cache_line(cache: CacheFigures) -> str:
             f"{found}: {money(cache.usd_per_million_with)} per million instead of "
             f"{money(cache.usd_per_million_without)}, memory and look-ups ({duration(cache.lookup_s)} each) paid"
         )
-    return (
-        f"left out: {found}, which would cost {money(cache.memory_usd_per_million)} per million and save "
-        f"{money(cache_saves(cache))}"
-    )
+    return f"left out: {found}, but {cache_reason(cache)}"
 
 
-def cache_saves(cache: CacheFigures) -> float:
-    """What answers found in memory save, look-ups paid and memory not, in US dollars per million; at least 0."""
+def cache_reason(cache: CacheFigures) -> str:
+    """Why a cache was left out: what its memory costs against what its answers save once look-ups are paid."""
     computed = cache.usd_per_million_with - cache.memory_usd_per_million
-    return max(cache.usd_per_million_without - computed, 0.0)
+    saved = cache.usd_per_million_without - computed
+    if saved <= 0:
+        return (
+            f"looking up costs more than it saves: {money(cache.usd_per_million_with)} per million with it, "
+            f"{money(cache.usd_per_million_without)} without"
+        )
+    return f"its memory would cost {money(cache.memory_usd_per_million)} per million and save {money(saved)}"
 
 
 def not_shown(certificate: FloorCertificate) -> str:

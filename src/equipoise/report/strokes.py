@@ -46,6 +46,11 @@ def axis(title: str, **more: Any) -> Json:
     return {"title": {"text": title, "standoff": 10}, "automargin": True, **more}
 
 
+def dollar_axis(title: str, **more: Any) -> Json:
+    """An axis of US dollars from 0 on, small amounts written out."""
+    return axis(title, rangemode="tozero", tickprefix="$", exponentformat="none", **more)
+
+
 def log_axis(title: str, values: Iterable[float], text: Callable[[float], str]) -> Json:
     """A logarithmic axis, for what spans several powers of ten.
 
