@@ -77,7 +77,8 @@ def calibrated(raw: Floats, calibration: Calibration) -> Floats:
     if calibration.method != "isotonic":
         return raw
     places, shares = zip(*calibration.knots, strict=True)
-    return np.asarray(np.interp(raw, places, shares))
+    # A line of a single knot would make a number of what is none, and so let an unsound answer stand.
+    return np.where(np.isnan(raw), np.nan, np.interp(raw, places, shares))
 
 
 def stands(confidence: Floats, rule: AcceptRule | None) -> NDArray[np.bool_]:

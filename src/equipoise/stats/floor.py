@@ -65,6 +65,8 @@ def floor_test(
         linear = metric.linear(answers, target)
     except UndefinedMetric as undefined:
         return _certificate(metric, floor, confidence, _unknown(floor, n, str(undefined)), 1.0)
+    if not np.isfinite(linear.rows).all():
+        return _certificate(metric, floor, confidence, _unknown(floor, n, "an answer is not a number"), 1.0)
     losses = metric.loss(np.full(n, floor), linear.rows)
     sample = mean_sample(losses, linear.scale, groups, like=linear.rows, seed=seed)
     bound = mean_below(sample, 0.0, confidence, bootstrap=metric.kind == "functional" or groups is None)
