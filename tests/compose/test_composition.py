@@ -389,3 +389,16 @@ def test_forms_of_one_model_count_once_and_reshaped_ones_are_models_of_their_own
     world.run(facts(SMALL, *forms, reshaping=frozenset({"fewer"})))
     firsts = {str(action.stages[0].answers[0].config.recipe) for action in world.asked if isinstance(action, Compose)}
     assert not {"small", "small + int8"} <= firsts
+
+
+def test_with_a_cache_each_part_saves_on_what_is_computed() -> None:
+    repeats = Repeats(((10_000, 0.5),), usd_per_gib_hour=0.0, source="a trace")
+    plain = World(SPEEDS, LOSSES).run(facts(SMALL)).chosen
+    cached = World(SPEEDS, LOSSES, lookup_s=0.0).run(facts(SMALL, repeats=repeats)).chosen
+    assert plain is not None
+    assert cached is not None
+    saved = [saving for saving in cached.savings if saving.part != "cache"]
+    assert saved
+    for alone, with_cache in zip(plain.savings, saved, strict=True):
+        assert with_cache.part == alone.part
+        assert with_cache.usd_per_million_without == pytest.approx(0.5 * alone.usd_per_million_without)

@@ -12,6 +12,8 @@ from equipoise.core.result import CacheFigures
 from equipoise.policy.batch import ServiceModel
 
 FROM_SPEEDS = "from the measured speeds of its stages"
+Removed = tuple[str, float, str]
+"""What, the seconds that a row takes without it, and what is to be said of that."""
 NOT_KEPT = "cheaper without it, but then the quality is not kept"
 
 
@@ -29,32 +31,42 @@ def savings_of(state: SearchState, chosen: Entrant, cache: CacheFigures | None) 
     Returns:
         One entry a part; parts whose absence was not measured are left out.
     """
-    usd = state.cost_key(chosen.name)[0] if cache is None or not cache.chosen else cache.usd_per_million_without
-    parts = chosen.config.parts if isinstance(chosen.config, Composed) else (Part(members=(single_of(chosen),)),)
+    kept = None if cache is None or not cache.chosen else cache
+    computed = state.cost_key(chosen.name)[0] if kept is None else kept.usd_per_million_without
+
+    def usd(times_computed: float) -> float:
+        """Cost of the plan where computing an answer takes so many times as long; what is remembered stays free."""
+        if kept is None:
+            return computed * times_computed
+        missed = 1 - kept.rule.hit_share
+        return kept.usd_per_million_with + missed * computed * (times_computed - 1)
+
+    parts = chosen.config.parts if isinstance(chosen.config, Composed) else (Part(members=chosen.config.configs),)
     with_all = _seconds_per_row(state, parts)
     found: list[Saving] = []
     if with_all is not None:
-        for number, part in enumerate(parts):
-            without = _without_stage(parts, number)
-            seconds = _seconds_per_row(state, without) if without else None
-            if seconds is not None:
-                last = number == len(parts) - 1
-                note = NOT_KEPT if last else FROM_SPEEDS
-                found.append(
-                    Saving(part=f"stage {part.name}", usd_per_million_without=usd * seconds / with_all, note=note)
-                )
-            found += _without_compression(state, parts, number, usd, with_all)
-        one_by_one = _seconds_per_row(state, parts, largest=1)
-        if chosen.settings.batch > 1 and one_by_one is not None:
-            found.append(Saving(part="batching", usd_per_million_without=usd * one_by_one / with_all, note=FROM_SPEEDS))
-    if cache is not None and cache.chosen:
-        found.append(Saving(part="cache", usd_per_million_without=cache.usd_per_million_without))
+        found = [
+            Saving(part=what, usd_per_million_without=usd(seconds / with_all), note=note)
+            for what, seconds, note in _removed(state, parts, with_all, batched=chosen.settings.batch > 1)
+        ]
+    if kept is not None:
+        found.append(Saving(part="cache", usd_per_million_without=kept.usd_per_million_without))
     return tuple(found)
 
 
-def single_of(chosen: Entrant) -> Config:
-    """The only config of a plan that is not composed."""
-    return chosen.config.configs[0]
+def _removed(state: SearchState, parts: Sequence[Part], with_all: float, *, batched: bool) -> list[Removed]:
+    """Every part that can be removed, with the seconds that a row then takes."""
+    found: list[Removed] = []
+    for number, part in enumerate(parts):
+        without = _without_stage(parts, number)
+        seconds = _seconds_per_row(state, without) if without else None
+        if seconds is not None:
+            found.append((f"stage {part.name}", seconds, NOT_KEPT if seconds < with_all else FROM_SPEEDS))
+        found += _without_compression(state, parts, number)
+    one_by_one = _seconds_per_row(state, parts, largest=1)
+    if batched and one_by_one is not None:
+        found.append(("batching", one_by_one, FROM_SPEEDS))
+    return found
 
 
 def _without_stage(parts: Sequence[Part], number: int) -> tuple[Part, ...]:
@@ -69,41 +81,24 @@ def _without_stage(parts: Sequence[Part], number: int) -> tuple[Part, ...]:
     return tuple(kept)
 
 
-def _without_compression(
-    state: SearchState, parts: Sequence[Part], number: int, usd: float, with_all: float
-) -> list[Saving]:
-    """The stage's model as it was given, in its native runtime, instead of the form that was made of it."""
+def _without_compression(state: SearchState, parts: Sequence[Part], number: int) -> list[Removed]:
+    """The stage's model as it was given instead of the form that was made of it: what, seconds of a row, note."""
     part = parts[number]
     if len(part.members) != 1:
         return []
     member = part.members[0]
-    given = [
-        screened.config
-        for screened in state.screened.values()
-        if isinstance(screened.config, Config)
-        and screened.config.recipe.source == member.recipe.source
-        and not screened.config.recipe.steps
-        and screened.config != member
-    ]
-    changed = [
-        _seconds_per_row(
-            state,
-            [
-                part.model_copy(update={"members": (config,)}) if place == number else other
-                for place, other in enumerate(parts)
-            ],
-        )
-        for config in given[:1]
-    ]
-    return [
-        Saving(
-            part=f"compression and runtime of {member.name}",
-            usd_per_million_without=usd * seconds / with_all,
-            note=f"with {config.name} instead, {FROM_SPEEDS}",
-        )
-        for config, seconds in zip(given[:1], changed, strict=True)
-        if seconds is not None
-    ]
+    for screened in state.screened.values():
+        given = screened.config
+        same = isinstance(given, Config) and given.recipe.source == member.recipe.source and not given.recipe.steps
+        if not isinstance(given, Config) or not same or given == member:
+            continue
+        changed = [*parts]
+        changed[number] = part.model_copy(update={"members": (given,)})
+        seconds = _seconds_per_row(state, changed)
+        if seconds is not None:
+            what = f"compression and runtime of {member.name}"
+            return [(what, seconds, f"with {given.name} instead, {FROM_SPEEDS}")]
+    return []
 
 
 def _seconds_per_row(state: SearchState, parts: Sequence[Part], largest: int | None = None) -> float | None:
