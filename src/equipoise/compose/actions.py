@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
 from equipoise.compose.certify import Judgement
 from equipoise.compose.servable import Composed, Config, Entrant, Part, Servable, single
 from equipoise.core.candidate import Candidate
-from equipoise.core.certificate import FloorCertificate
+from equipoise.core.certificate import Certificate, FloorCertificate
 from equipoise.core.estimate import Estimate
 from equipoise.core.noun import Noun
 from equipoise.core.plan import AcceptRule, BatchRule, Combine, Distrust
@@ -21,7 +23,8 @@ from equipoise.core.recipe import Recipe
 from equipoise.core.result import CacheFigures, DegradedMode, NearestMiss
 from equipoise.core.variant import Failure, Variant
 
-SplitName = Literal["search", "certify"]
+SplitName = Literal["search", "certify", "trace"]
+"""Rows that choose, rows that prove, and the rows that the requests of a trace asked for, of both kinds."""
 
 
 class Build(Noun):
@@ -68,7 +71,8 @@ class Sped(Noun):
 class Answer(Noun):
     """Answer the first `rows` rows of a split, keeping every output.
 
-    The search is told how the answers were judged against the baseline's on the same rows.
+    The search is told how the answers were judged against the baseline's on the same rows; those of a trace are only
+    kept.
     """
 
     action: Literal["answer"] = "answer"
@@ -191,10 +195,12 @@ class LookUp(Noun):
 
     Attributes:
         answered: How a plan answered rows that are like those that will be remembered.
+        near: Steps that inputs are rounded to, by input name; empty for none.
     """
 
     action: Literal["look_up"] = "look_up"
     answered: Answer
+    near: dict[str, float] = Field(default_factory=dict)
 
 
 class LookedUp(Noun):
@@ -202,6 +208,45 @@ class LookedUp(Noun):
 
     lookup_s: float
     entry_bytes: int
+
+
+class NearMatch(Noun):
+    """Find out how nearly inputs must match to share an answer, and prove it on later requests.
+
+    Attributes:
+        plan: How the plan answered the rows of the trace.
+        original: How the original did.
+        sizes: Answers that may be remembered.
+        entry_share: Price of one remembered answer's memory, as a share of the machine's.
+        exact_entries: Answers that the cache of exact matches remembers.
+    """
+
+    action: Literal["near_match"] = "near_match"
+    plan: Answer
+    original: Answer
+    sizes: tuple[int, ...]
+    entry_share: float
+    exact_entries: int
+
+
+class NearMatched(Noun):
+    """What came of a `NearMatch` action.
+
+    Attributes:
+        near: Steps that inputs are rounded to, by input name; empty where none was worth a proof.
+        max_entries: Answers that are remembered.
+        hit_share: Share of the later requests that find an answer.
+        exact_hit_share: The same with exact matches only.
+        certificate: What the later requests prove; null where nothing was tested.
+        reason: Why near matches are not proved, in words; empty where they are.
+    """
+
+    near: dict[str, float] = Field(default_factory=dict)
+    max_entries: int = 1
+    hit_share: float = 0.0
+    exact_hit_share: float = 0.0
+    certificate: Certificate | None = None
+    reason: str = ""
 
 
 class Race(Noun):
@@ -270,8 +315,8 @@ class Best(Noun):
     proved: bool
 
 
-Action = Build | Speed | Answer | Compose | Doubt | LookUp | Race | Load | Best
-Outcome = Variant | Failure | Sped | Answered | Composable | Doubted | LookedUp | Raced | Loaded | None
+Action = Build | Speed | Answer | Compose | Doubt | LookUp | NearMatch | Race | Load | Best
+Outcome = Variant | Failure | Sped | Answered | Composable | Doubted | LookedUp | NearMatched | Raced | Loaded | None
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,36 @@
-"""Whether remembering answers saves more than its memory costs."""
+"""Whether remembering answers saves more than its memory costs, and whether near matches may share them."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
-from equipoise.compose.actions import Action, LookedUp, LookUp, Reply
+from equipoise.compose.actions import Action, Answer, Answered, LookedUp, LookUp, NearMatch, NearMatched, Reply
+from equipoise.compose.near import FACTORS
 from equipoise.compose.servable import Entrant
-from equipoise.compose.state import SearchState
+from equipoise.compose.state import Repeats, SearchState
+from equipoise.compose.wording import dollars
 from equipoise.core.plan import CacheRule
 from equipoise.core.result import CacheFigures
 from equipoise.policy.cache import cache_worth, memory_usd_per_hour
 from equipoise.policy.cost import machines_needed, usd_per_million_packed
 
+NEAR_SHARE = 0.8
+"""Share of the budget that is left that near matches may take: what they take is an estimate."""
+OPENING_S = 3.0
+"""About what it takes to open the plan and the original once more."""
+LEAST_ROWS = 60
+"""With fewer rows there are fewer than 30 groups to prove anything with."""
+NO_ROWS = "not tried: near matches take a trace with the columns key and row, which says what was asked for"
+OVER = "not tried: the budget ended first"
 
-def cache(state: SearchState, chosen: Entrant) -> Generator[Action, Reply, CacheFigures | None]:
-    """Find the size of cache that makes what was chosen cheapest, and take it into the cost where it pays.
+
+def cache(state: SearchState, chosen: Entrant, *, doubts: bool) -> Generator[Action, Reply, CacheFigures | None]:
+    """Find the cache that makes what was chosen cheapest, and take it into the cost where it pays.
 
     Args:
         state: What the search knows.
         chosen: What was chosen.
+        doubts: Whether it will not give every answer: then a near match could be given one that it would not.
 
     Returns:
         What the cache costs and saves; null where nothing is known of repeats, or it could not be timed.
@@ -35,9 +47,92 @@ def cache(state: SearchState, chosen: Entrant) -> Generator[Action, Reply, Cache
         figures = _figures(state, chosen, rule, looked.lookup_s, repeats.usd_per_gib_hour, repeats.source)
         if best is None or figures.usd_per_million_with < best.usd_per_million_with:
             best = figures
-    if best is not None and best.chosen:
-        _take(state, chosen, best)
+    if best is not None:
+        best = yield from _with_near(state, chosen, best, repeats, doubts=doubts)
+        if best.chosen:
+            _take(state, chosen, best)
     return best
+
+
+def _with_near(
+    state: SearchState, chosen: Entrant, exact: CacheFigures, repeats: Repeats, *, doubts: bool
+) -> Generator[Action, Reply, CacheFigures]:
+    """The cache of near matches where it is proved and cheaper; else that of exact ones, and why."""
+    if not repeats.rows:
+        return _without_near(exact, NO_ROWS)
+    if not state.facts.judged:
+        return _without_near(exact, "not tried: nothing is proved with the metric none")
+    if doubts:
+        return _without_near(
+            exact, "not tried: of a plan that may doubt its answers, only exact matches are remembered"
+        )
+    rows = _affordable_rows(state, chosen, exact.lookup_s, repeats.rows)
+    if rows < LEAST_ROWS:
+        few = repeats.rows < LEAST_ROWS
+        found = f"not offered: the trace asks for {repeats.rows:,} rows, {LEAST_ROWS} are needed" if few else OVER
+        return _without_near(exact, found)
+    matched = yield from _matched(state, chosen, exact, repeats, rows)
+    if isinstance(matched, str):
+        return _without_near(exact, matched)
+    if matched.reason:
+        return _without_near(exact, matched.reason, matched)
+    looked = yield from state.ask(LookUp(answered=state.search_actions[chosen.config.name], near=matched.near))
+    if not isinstance(looked, LookedUp):
+        return _without_near(exact, "not offered: a look-up could not be timed", matched)
+    rule = CacheRule(
+        max_entries=matched.max_entries, entry_bytes=looked.entry_bytes, hit_share=matched.hit_share, near=matched.near
+    )
+    source = f"{repeats.source}; near matches in the later half of the requests"
+    near = _figures(state, chosen, rule, looked.lookup_s, repeats.usd_per_gib_hour, source)
+    # Exact matches are held against it on the same requests.
+    same = exact.rule.model_copy(update={"hit_share": matched.exact_hit_share})
+    rival = _figures(state, chosen, same, exact.lookup_s, repeats.usd_per_gib_hour, exact.source)
+    least = min(rival.usd_per_million_with, rival.usd_per_million_without)
+    if near.usd_per_million_with < least:
+        return near.model_copy(update={"near_certificate": matched.certificate})
+    with_usd = dollars(near.usd_per_million_with)
+    reason = f"proved, but left out: {with_usd} per million with near matches, {dollars(least)} without them"
+    return _without_near(exact, reason, matched)
+
+
+def _matched(
+    state: SearchState, chosen: Entrant, exact: CacheFigures, repeats: Repeats, rows: int
+) -> Generator[Action, Reply, NearMatched | str]:
+    """Have the trace's rows answered, by the plan as it will be served, and near matches tried on them."""
+    plan = Answer(config=chosen.config, settings=chosen.settings, split="trace", rows=rows)
+    original = plan
+    if chosen.config != state.facts.baseline:
+        settings = state.fastest_settings(state.screened[state.facts.baseline.name])
+        original = Answer(config=state.facts.baseline, settings=settings, split="trace", rows=rows)
+    for action in dict.fromkeys((plan, original)):
+        answered = yield from state.ask(action)
+        if not isinstance(answered, Answered):
+            return "not offered: the rows of the trace could not be answered"
+    matched = yield from state.ask(
+        NearMatch(
+            plan=plan,
+            original=original,
+            sizes=tuple(size for size, _ in repeats.hit_shares),
+            entry_share=memory_usd_per_hour(1, exact.rule.entry_bytes, repeats.usd_per_gib_hour)
+            / state.facts.usd_per_hour,
+            exact_entries=exact.rule.max_entries,
+        )
+    )
+    return matched if isinstance(matched, NearMatched) else "not offered: near matches could not be tried"
+
+
+def _affordable_rows(state: SearchState, chosen: Entrant, lookup_s: float, rows: int) -> int:
+    """As many of the trace's rows as can be answered, and their keys made, within the budget that is left."""
+    left_s = NEAR_SHARE * (state.remaining_s - state.facts.finish_s) - OPENING_S
+    row_s = 1 / state.measured[chosen.name].throughput_rps.value + (len(FACTORS) + 1) * lookup_s
+    if chosen.config != state.facts.baseline:
+        row_s += 1 / state.screened[state.facts.baseline.name].fastest()[1].rows_per_s
+    return max(0, min(rows, int(left_s / row_s)))
+
+
+def _without_near(exact: CacheFigures, reason: str, matched: NearMatched | None = None) -> CacheFigures:
+    proof = None if matched is None else matched.certificate
+    return exact.model_copy(update={"near_reason": reason, "near_certificate": proof})
 
 
 def _figures(
@@ -71,7 +166,7 @@ def _figures(
         with_usd = usd_per_million_packed(machines * facts.usd_per_hour, mean_rps) + memory_share
         without_usd = state.cost_key(chosen.name)[0]
     return CacheFigures(
-        rule=rule,
+        rule=rule.model_copy(update={"lookup_s": lookup_s}),
         lookup_s=lookup_s,
         usd_per_million_without=without_usd,
         usd_per_million_with=with_usd,

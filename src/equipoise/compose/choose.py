@@ -44,8 +44,9 @@ def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
         extras = {
             "fallback": (yield from fallback(state, entrant)),
             "doubting": (yield from distrust(state, entrant)),
-            "cache": (yield from cache(state, entrant)),
         }
+        doubts = isinstance(extras["doubting"], tuple)
+        extras["cache"] = yield from cache(state, entrant, doubts=doubts)
         savings = savings_of(state, entrant, extras["cache"])
         state.measured[chosen] = state.measured[chosen].model_copy(update={"savings": savings})
         yield from state.tell_best(chosen, proved=True)

@@ -20,6 +20,8 @@ from equipoise.errors import BaselineError
 
 RACE_UNTIL = 0.88
 """Share of the budget after which the race, and the traffic, end."""
+NEAR_SHARE = 0.1
+"""Share of the budget that the race and the traffic leave to near matches, where a trace says what was asked for."""
 RACE_ROUNDS = 9
 FEW_SAMPLES = 45
 OPENING_S = 1.5
@@ -45,7 +47,7 @@ def race(state: SearchState, finalists: list[Entrant]) -> Generator[Action, Repl
             default=True,
         ),
     )
-    seconds = max(state.remaining_s - (1 - RACE_UNTIL) * state.facts.budget_s, 0.1 * state.facts.budget_s)
+    seconds = max(state.remaining_s - (1 - _race_until(state)) * state.facts.budget_s, 0.1 * state.facts.budget_s)
     if state.facts.p99_limit_s is not None and state.facts.rate_rps is None:
         finalists = _timeable(state, finalists, seconds)
     entrants = (deployed, *finalists)
@@ -64,6 +66,12 @@ def race(state: SearchState, finalists: list[Entrant]) -> Generator[Action, Repl
         state.failures.append(failure)
     for name, profile in raced.profiles.items():
         state.measured[name] = state.candidate(state.entrants[name], profile)
+
+
+def _race_until(state: SearchState) -> float:
+    """Share of the budget after which the race, and the traffic, end."""
+    repeats = state.facts.repeats
+    return RACE_UNTIL - (NEAR_SHARE if repeats is not None and repeats.rows and state.facts.judged else 0.0)
 
 
 def _timeable(state: SearchState, finalists: list[Entrant], seconds: float) -> list[Entrant]:
@@ -86,13 +94,13 @@ def load(state: SearchState) -> Generator[Action, Reply, None]:
     if state.facts.rate_rps is None or state.raced is None:
         return
     for position, name in enumerate(list(state.measured)):
-        if position > 2 and state.phase_is_over(RACE_UNTIL):  # both originals and the best finalist always are
+        if position > 2 and state.phase_is_over(_race_until(state)):  # both originals and the best finalist always are
             reason = "not put under the traffic: the budget ended first; a larger --budget would"
             state.give_up(state.entrants[name].config, "load", reason)
             del state.measured[name]
             continue
         left = len(state.measured) - position
-        seconds = max(2.0, (state.remaining_s - (1 - RACE_UNTIL) * state.facts.budget_s) / left)
+        seconds = max(2.0, (state.remaining_s - (1 - _race_until(state)) * state.facts.budget_s) / left)
         entrant = state.entrants[name]
         loaded = yield from state.ask(
             Load(entrant=entrant, points=_service_points(state, entrant), seconds=round(seconds, 1))

@@ -147,6 +147,7 @@ class CacheRule(Noun):
         max_entries: Answers that are kept; the one unused for longest goes first.
         entry_bytes: Memory of one.
         hit_share: Share of requests that are forecast to find their answer, 0 to 1.
+        lookup_s: Measured seconds of making a key and looking it up; 0 where it was not measured.
         near: Steps that inputs are rounded to, by input name, so that near matches find it too; empty for exact ones
             only.
     """
@@ -154,6 +155,7 @@ class CacheRule(Noun):
     max_entries: int = Field(gt=0)
     entry_bytes: int = Field(gt=0)
     hit_share: float = Field(ge=0, le=1)
+    lookup_s: float = Field(default=0.0, ge=0)
     near: dict[str, float] = Field(default_factory=dict)
 
 

@@ -76,6 +76,9 @@ class CacheFigures(Noun):
         memory_usd_per_million: The part of that for memory.
         source: Where the hit rate comes from.
         chosen: Whether the plan has it: only where it saves more than it costs.
+        near_reason: Why inputs that nearly match share no answer, in words; empty where they do (`rule.near`).
+        near_certificate: What was proved of the plan with near matches, on later requests than those that chose how
+            near; each of them counts as a row. Null where it was not tested.
     """
 
     rule: CacheRule
@@ -85,6 +88,8 @@ class CacheFigures(Noun):
     memory_usd_per_million: float
     source: str
     chosen: bool
+    near_reason: str = ""
+    near_certificate: Certificate | None = None
 
 
 class NearestMiss(Noun):

@@ -13,7 +13,7 @@ from equipoise.core.brief import Brief
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate, Provable, SliceVerdict
 from equipoise.core.estimate import Estimate
-from equipoise.core.result import Cost, Result
+from equipoise.core.result import CacheFigures, Cost, Result
 from equipoise.errors import BundleError
 from equipoise.flow.bundling import write_plan_bundle
 from equipoise.flow.prepare import Prepared
@@ -64,7 +64,7 @@ def write_answer(
         cost=_cost(choice, prepared),
         fallback=None if choice.fallback is None else choice.fallback[1],
         distrust=choice.doubting[1] if isinstance(choice.doubting, tuple) else None,
-        cache=choice.cache,
+        cache=_cache(choice, reused),
         splits=prepared.splits,
         environment=prepared.environment,
         seed=brief.seed,
@@ -141,6 +141,15 @@ def _certificate(
         reused=reused,
         seed=prepared.brief.seed,
     )
+
+
+def _cache(choice: Choice, reused: int) -> CacheFigures | None:
+    """What remembering answers costs and saves; the proof of near matches opened the same rows as all others."""
+    cache = choice.cache
+    if cache is None or cache.near_certificate is None:
+        return cache
+    proof = cache.near_certificate.model_copy(update={"reused": reused})
+    return cache.model_copy(update={"near_certificate": proof})
 
 
 def _zero(n: int) -> Estimate:

@@ -34,7 +34,7 @@ class Judge:
         data: The brief's slices, groups, out-of-distribution sets and their margins.
         max_drop: The margin on the brief's own distribution.
         confidence: Of the certificate.
-        splits: `search` and `certify` rows.
+        splits: `search` and `certify` rows; `trace`, where it is known what a trace's requests asked for.
         seed: For bootstraps.
         floor: Least figure that a degraded mode may have by itself; null for none.
         default: What is given where an answer is not trusted, as the data spells it; null for no default.
@@ -54,9 +54,13 @@ class Judge:
     def predictions(self, outputs: dict[str, Array], split: str) -> Predictions:
         """A model's outputs to the first rows of a split, decoded."""
         n = len(next(iter(outputs.values())))
-        rows = self.splits[split].take(slice(0, n))
+        return self.decoded(outputs, self.splits[split].take(slice(0, n)).target)
+
+    def decoded(self, outputs: dict[str, Array], target: Array | None) -> Predictions:
+        """Outputs to n rows, decoded as answers to rows with these targets, [n] or [n, L]."""
+        n = len(next(iter(outputs.values())))
         own = {name: array for name, array in outputs.items() if name not in STAGE_OUTPUTS}
-        found = decode(own, self.meaning, rows.target, n)
+        found = decode(own, self.meaning, target, n)
         if self.default is None or TRUSTED not in outputs:
             return found
         return with_default(found, ~outputs[TRUSTED], self.default, self.meaning)

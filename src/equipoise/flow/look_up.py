@@ -19,12 +19,15 @@ OVERHEAD_BYTES = 400
 """Of one entry beside its arrays: its key, the array objects, and its place in the order of use."""
 
 
-def look_up(sample: Mapping[str, Array], outputs: Mapping[str, Array]) -> LookedUp:
+def look_up(
+    sample: Mapping[str, Array], outputs: Mapping[str, Array], near: Mapping[str, float] | None = None
+) -> LookedUp:
     """Time making the key of a request of one row and looking it up, and weigh a remembered answer.
 
     Args:
         sample: Real rows, input name to [n, ...].
         outputs: A plan's answers to some rows, output name to [n, ...].
+        near: Steps that inputs are rounded to, by input name.
 
     Returns:
         The median of the seconds, and bytes of one entry.
@@ -35,7 +38,7 @@ def look_up(sample: Mapping[str, Array], outputs: Mapping[str, Array]) -> Looked
     for row in range(min(n, TIMED_ROWS)):
         request = {name: array[row : row + 1] for name, array in sample.items()}
         begin = time.perf_counter()
-        key = cache_key(DIGEST, "1", DIGEST, outputs, request)
+        key = cache_key(DIGEST, "1", DIGEST, outputs, request, near)
         if remembered.get(key) is None:
             remembered.put(key, True)
         seconds.append(time.perf_counter() - begin)

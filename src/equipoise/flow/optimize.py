@@ -129,7 +129,11 @@ def optimize_brief(brief: Brief, folder: Path, *, resume: bool = False, watcher:
         "environment": environment().content_digest,
         "model": _files_digest(brief.model.path, *brief.model.alternatives),
         "data": _files_digest(
-            brief.data.path, brief.data.calibration, brief.data.train, *(ood.path for ood in brief.data.ood.values())
+            brief.data.path,
+            brief.data.calibration,
+            brief.data.train,
+            brief.workload.trace,
+            *(ood.path for ood in brief.data.ood.values()),
         ),
     }
     try:

@@ -26,6 +26,7 @@ from equipoise.core.variant import Variant
 from equipoise.errors import BriefError, DataError, ModelError, SandboxError
 from equipoise.flow.children import open_child
 from equipoise.flow.evidence import MAIN, Judge
+from equipoise.flow.near import check_rows, requests_of
 from equipoise.flow.repeats import known_repeats
 from equipoise.flow.traffic import Traffic
 from equipoise.flow.workbench import CHECK_ROWS, Material
@@ -114,6 +115,8 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     trace = None if brief.workload.trace is None else read_trace(Path(brief.workload.trace))
     traffic = _traffic(brief, trace)
     table = read_table(Path(brief.data.path), brief.data.columns)
+    if trace is not None:
+        check_rows(trace, table.n, Path(brief.workload.trace or ""), brief.data.path)
     path = Path(brief.model.path)
     model, original = _import(path, Recipe(), brief, table, study)
     data = load_study_data(brief, model.spec, table)
@@ -134,6 +137,9 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     # In random order: where the budget allows some of the rows, it takes the first.
     shuffle = np.random.default_rng(brief.seed).permutation
     rows = {"search": data.rows.take(shuffle(index.search)), "certify": data.rows.take(shuffle(index.certify))}
+    asked = requests_of(trace, index.certify)
+    if asked is not None:
+        rows["trace"] = data.rows.take(asked[1])
     judge = _judge(brief, data, meaning, rows)
     variants = {"model": original} | {source: variant for source, (_, variant) in alternatives.items()}
     facts = {"model": model} | {source: imported for source, (imported, _) in alternatives.items()}
@@ -153,6 +159,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
             seed=brief.seed,
             cores=machine.cores,
             environment=machine.content_digest,
+            requests=None if asked is None else asked[0],
         ),
         judge=judge,
         meaning=meaning,

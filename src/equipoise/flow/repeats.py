@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from equipoise.compose.state import Repeats
 from equipoise.core.brief import WorkloadBrief
+from equipoise.flow.near import MOST_REQUESTS
 from equipoise.ingest.memory_price import memory_usd_per_gib_hour
 from equipoise.ingest.trace import Trace
 from equipoise.policy.cache import lru_hit_shares, repeat_hit_share
@@ -32,7 +33,8 @@ def known_repeats(workload: WorkloadBrief, trace: Trace | None, rate_rps: float 
         sizes = [size for size in CAPACITIES if size < different] + [different]
         shares = lru_hit_shares(trace.key.astype(str), sizes)
         source = f"the keys of {workload.trace}, replayed through caches of {len(sizes)} sizes; {price}"
-        return Repeats(tuple(zip(sizes, map(float, shares), strict=True)), usd_per_gib_hour, source)
+        rows = 0 if trace.row is None else len(set(trace.row[-MOST_REQUESTS:].tolist()))
+        return Repeats(tuple(zip(sizes, map(float, shares), strict=True)), usd_per_gib_hour, source, rows)
     if workload.repeat_share is None:
         return None
     remembered = UNKNOWN_RATE_REMEMBERED

@@ -28,7 +28,7 @@ LOAD_SHARES = (0.25, 0.5, 0.75, 0.9, 1.0)
 LOAD_REQUESTS = 20_000
 LATENCY_QUANTILES = (*np.linspace(0, 0.98, 50), 0.985, 0.99, 0.9925, 0.995, 0.9975, 0.999, 1.0)
 FEW_SAMPLES = 30
-# A look-up makes the key of one request: Python's part, and hashing at about 0.9 GB/s.
+# Of a plan that does not say what a look-up takes: Python's part, and hashing at about 0.9 GB/s.
 LOOKUP_S, LOOKUP_S_PER_BYTE = 1e-5, 1.2e-9
 
 
@@ -243,6 +243,9 @@ def _with_hits(machine: Machine, hits: float) -> Machine:
 
 
 def _lookup_s(bundle: Bundle) -> float:
+    """Measured, where the plan says it; else what Python and hashing take."""
+    if bundle.plan.cache is not None and bundle.plan.cache.lookup_s > 0:
+        return bundle.plan.cache.lookup_s
     row_bytes = sum(array.nbytes / max(1, len(array)) for array in bundle.golden_inputs.values())
     return LOOKUP_S + LOOKUP_S_PER_BYTE * row_bytes
 
@@ -320,7 +323,10 @@ def _notes(bundle: Bundle, machine: Machine, case: _Case) -> tuple[str, ...]:
         hits = (
             "hits are drawn at the forecast share" if case.traffic.key is None else "each machine's cache starts empty"
         )
-        notes.append(f"A look-up in the cache is taken to last {machine.lookup_s * 1e6:.0f} µs; {hits}.")
+        known = "was measured" if machine.cache.lookup_s > 0 else "is taken"
+        notes.append(f"A look-up in the cache {known} to last {machine.lookup_s * 1e6:.0f} µs; {hits}.")
+        if machine.cache.near and case.traffic.key is not None:
+            notes.append("The trace's keys tell equal requests; near matches, which the cache finds too, do not count.")
     elif case.traffic.key is not None:
         notes.append("The trace has keys, but the plan has no cache: repeated requests are computed again.")
     return tuple(notes)

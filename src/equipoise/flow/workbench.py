@@ -24,6 +24,8 @@ from equipoise.compose.actions import (
     Loaded,
     LookedUp,
     LookUp,
+    NearMatch,
+    NearMatched,
     Outcome,
     Race,
     Raced,
@@ -31,6 +33,7 @@ from equipoise.compose.actions import (
     Speed,
     SpeedPoint,
 )
+from equipoise.compose.near import Requests
 from equipoise.compose.servable import Config, Servable
 from equipoise.compress.base import BuildContext, Fidelity
 from equipoise.compress.build import build
@@ -44,6 +47,7 @@ from equipoise.flow.children import OPEN_TIMEOUT_S, open_child
 from equipoise.flow.composing import compose_stages, doubt
 from equipoise.flow.evidence import MAIN, Judge
 from equipoise.flow.look_up import look_up
+from equipoise.flow.near import match_nearly
 from equipoise.flow.race import race
 from equipoise.flow.traffic import Traffic, put_under_traffic
 from equipoise.host.sandbox import Sandbox
@@ -70,7 +74,7 @@ class Material:
         originals: Recipe source to the variant that was given.
         baseline: The artifact as given, in its native runtime and precision.
         native: Format to the runtime and precision that check a conversion into it.
-        splits: `search` and `certify` rows.
+        splits: `search` and `certify` rows; `trace`, where it is known what a trace's requests asked for.
         calibration: Rows that techniques may read.
         output: The output that is judged.
         judge: Judges outputs on the first rows of a split; null with the metric `none`.
@@ -79,6 +83,7 @@ class Material:
         seed: For everything random.
         cores: Cores that may be used.
         environment: Digest of the environment.
+        requests: Of the trace, where it is known what they asked for; null else.
     """
 
     originals: dict[str, Variant]
@@ -93,6 +98,7 @@ class Material:
     seed: int
     cores: int
     environment: str
+    requests: Requests | None = None
 
 
 class Workbench:
@@ -156,8 +162,10 @@ class Workbench:
                 stage, name, recipe = "choose", answers[0].config.name, answers[0].config.recipe
             case LookUp(answered=answered):
                 stage, name, recipe = "choose", answered.config.name, answered.config.recipe
+            case NearMatch(plan=answered):
+                stage, name, recipe = "choose", answered.config.name, answered.config.recipe
             case Answer(config=config, split=split):
-                stage = "screen" if split == "search" else "certify"
+                stage = "screen" if split == "search" else "certify" if split == "certify" else "choose"
                 name, recipe = config.name, config.recipe
         try:
             return self._do(action, remaining_s)
@@ -188,6 +196,8 @@ class Workbench:
                 return Doubted.model_validate(value)
             case LookUp():
                 return LookedUp.model_validate(value)
+            case NearMatch():
+                return NearMatched.model_validate(value)
             case Race():
                 return Raced.model_validate(value)
             case Load():
@@ -214,7 +224,9 @@ class Workbench:
             case Doubt():
                 return self._doubt(action)
             case LookUp():
-                return look_up(self.sample, self.outputs(action.answered))
+                return look_up(self.sample, self.outputs(action.answered), action.near)
+            case NearMatch():
+                return self._near(action)
             case Race():
                 self.close()
                 self._tell(f"timing {len(action.entrants)} finalists in turns")
@@ -287,7 +299,7 @@ class Workbench:
         return self._judged(action)
 
     def _judged(self, action: Answer) -> Answered:
-        if self.material.judge is None:
+        if self.material.judge is None or action.split == "trace":
             return Answered(None, None)
         outputs = self.outputs(action)
         rows = (action.split, action.rows)
@@ -313,6 +325,13 @@ class Workbench:
         rows = action.answers[0].rows
         evidence = self.material.judge.evidence(self._baseline_answers["search", rows], "search", rows)
         return doubt(action, evidence, self.material.judge, self.outputs)
+
+    def _near(self, action: NearMatch) -> NearMatched:
+        if self.material.judge is None or self.material.requests is None:
+            raise RuntimeError("nothing is matched where nothing is judged, or it is not known what was asked for")
+        self._tell("trying how nearly inputs must match to share an answer")
+        requests = self.material.requests
+        return match_nearly(action, self.outputs, requests, self.material.judge, self.material.splits)
 
     def _load(self, action: Load) -> Loaded:
         if self.material.traffic is None:
