@@ -214,7 +214,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "speed alone, memory": ONNX | {"metric": "none", "alternative": ["hungry.onnx"], "memory_mb": 400},
     "cascade": ONNX
     | {"alternative": ["rough.onnx"], "max_drop": 0.03, "floor": 0.6, "distrust": "refer", "distrust_below": 0.5}
-    | {"repeat_share": 0.3, "price": 0.1, "budget": "40s"},
+    | {"repeat_share": 0.3, "price": 0.1, "budget": "60s"},
     "few rows": ONNX | {"data": "few.npz", "max_drop": 0.005},
     "nothing faster": {"source": "small.onnx", "data": "test.npz"},
     "number": NUMBER,

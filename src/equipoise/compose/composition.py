@@ -16,8 +16,8 @@ from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import Failure
 from equipoise.policy.cost import usd_per_million_packed
 
-COMPOSE_UNTIL = 0.78
-"""Share of the budget after which nothing more is composed."""
+COMPOSE_UNTIL, FIRST_UNTIL = 0.78, 0.85
+"""Shares of the budget after which nothing more is composed, but for timing the most promising composition."""
 FIRST_FASTER = 1.25
 """How much faster than the last stage a first stage must be to be worth asking."""
 MOST_FIRSTS, MOST_LASTS, MOST_LIGHT = 4, 2, 3
@@ -44,7 +44,7 @@ def compose(state: SearchState) -> Generator[Action, Reply, list[Entrant]]:
             _give_up(state, option, single)
     finalists: list[Entrant] = []
     for option in _varied(worth):
-        if state.phase_is_over(COMPOSE_UNTIL):
+        if state.phase_is_over(COMPOSE_UNTIL if finalists else FIRST_UNTIL):
             state.give_up(option.composed, "screen", "not timed: the budget ended first; a larger --budget would")
             continue
         screened = yield from _timed(state, option)
