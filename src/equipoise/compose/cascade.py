@@ -136,7 +136,7 @@ def _speed_at_several_powers(found: Sequence[Thresholds]) -> float:
 def _likely_with_all_surer(found: Sequence[Thresholds], power: float) -> list[Thresholds]:
     """Thresholds from the slowest on that are likely to pass, up to the first that is not, once some are."""
     likely: list[Thresholds] = []
-    for each in sorted(found, key=lambda each: each.rows_per_s):
+    for each in sorted(found, key=lambda each: (each.rows_per_s, -each.power)):
         if each.power >= power:
             likely.append(each)
         elif likely:
