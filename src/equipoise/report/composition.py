@@ -26,6 +26,7 @@ from equipoise.report.points import cost_of
 from equipoise.report.strokes import BLUE, GREEN, GREY, ORANGE, Json, axis, canvas, dollar_axis, wrapped
 from equipoise.report.wording import (
     NOTHING,
+    chance,
     duration,
     floor_bound,
     metric_name,
@@ -267,7 +268,7 @@ def _floor(certificate: FloorCertificate) -> list[tuple[str, str]]:
         (f"{name[:1].upper()}{name[1:]}", f"{quality(metric, certificate.quality.value)}{known}"),
         ("Floor", quality(metric, certificate.floor)),
         ("On what", f"{certificate.n:,} rows that had no part in choosing"),
-        ("By which test", f"{certificate.method} (p = {significant(certificate.p_value)})"),
+        ("By which test", f"{certificate.method} ({chance(certificate.p_value)})"),
     ]
 
 

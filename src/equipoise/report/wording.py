@@ -8,6 +8,7 @@ from collections.abc import Callable
 from equipoise.core.certificate import FloorCertificate, Margin
 from equipoise.core.estimate import Estimate
 
+LEAST_CHANCE = 0.0001
 NOTHING = "–"
 SHARES = frozenset({"accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "f1_binary", "agreement"})
 LOWER_IS_BETTER = frozenset({"log_loss", "ece", "mae", "rmse"})
@@ -90,6 +91,16 @@ def significant(value: float | None, digits: int = 3) -> str:
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{places}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def chance(value: float) -> str:
+    """A p-value: below one in ten thousand, how far below says nothing.
+
+    Example:
+        >>> chance(0.0321), chance(3e-40)
+        ('p = 0.0321', 'p < 0.0001')
+    """
+    return f"p = {significant(value)}" if value >= LEAST_CHANCE else f"p < {LEAST_CHANCE:g}"
 
 
 def quality(metric: str, value: float | None) -> str:
