@@ -21,7 +21,7 @@ from scipy.special import ndtri, softmax
 
 from equipoise.compose.certify import Claim, Evidence
 from equipoise.core.certificate import Margin
-from equipoise.core.plan import AcceptRule
+from equipoise.core.plan import AcceptRule, Measure
 from equipoise.policy.batch import ServiceModel
 from equipoise.policy.cascade import calibrated, raw_confidence, stands
 from equipoise.stats import paired
@@ -67,8 +67,8 @@ class World:
 
     def true_loss(self, stages: Sequence[int], accepts: Sequence[AcceptRule | None]) -> NDArray[np.float64]:
         """Of a cascade, outside and inside the slice, [2]."""
-        hard, probabilities = population(len(self.loss))
-        by = answered_by([probabilities[stage] for stage in stages], accepts)
+        hard, sure = self._in_population(stages, accepts)
+        by = answered_by(sure)
         kinds = np.array([1 - HARD_SHARE, HARD_SHARE])
         loss = np.zeros(2)
         for place, stage in enumerate(stages):
@@ -78,10 +78,9 @@ class World:
 
     def true_quality(self, stages: Sequence[int], accepts: Sequence[AcceptRule | None]) -> float:
         """Share of right answers among those given, where the last stage gives only the ones that it trusts."""
-        hard, probabilities = population(len(self.loss))
-        shares = [probabilities[stage] for stage in stages]
-        by = answered_by(shares, accepts)
-        given = (by < len(stages) - 1) | trusted(shares[-1], accepts[-1])
+        hard, sure = self._in_population(stages, accepts)
+        by = answered_by(sure)
+        given = (by < len(stages) - 1) | sure[-1]
         slices = np.array([1 - SLICE_SHARE, SLICE_SHARE])
         right = answered = 0.0
         for kind, weight in enumerate((1 - HARD_SHARE, HARD_SHARE)):
@@ -97,6 +96,21 @@ class World:
         overall = (1 - SLICE_SHARE) * rest + SLICE_SHARE * on_slice
         past_slice = self.slice_margin is not None and on_slice >= self.slice_margin - TOUCHING
         return bool(overall >= self.margin - TOUCHING or past_slice)
+
+    def _in_population(
+        self, stages: Sequence[int], accepts: Sequence[AcceptRule | None]
+    ) -> tuple[NDArray[np.bool_], list[NDArray[np.bool_]]]:
+        """Which of many rows are hard, and of which each stage is sure."""
+        models = len(self.loss)
+        hard, probabilities = population(models)
+        sure = []
+        for stage, rule in zip(stages, accepts, strict=True):
+            if rule is None or rule.calibration.temperature != 1:
+                sure.append(trusted(Predictions(probabilities=probabilities[stage]), rule))
+            else:
+                raw = population_confidence(models, stage, rule.measure)
+                sure.append(stands(calibrated(raw, rule.calibration), rule))
+        return hard, sure
 
 
 @dataclass(frozen=True)
@@ -162,22 +176,28 @@ def population(models: int) -> tuple[NDArray[np.bool_], tuple[NDArray[np.float64
     return hard, tuple(softmax(each, axis=1) for each in logits)
 
 
-def answered_by(probabilities: Sequence[NDArray[np.float64]], accepts: Sequence[AcceptRule | None]) -> NDArray[np.intp]:
-    """Place of the stage whose answer stands, [n], by the rule that is served."""
-    by = np.zeros(len(probabilities[0]), dtype=np.intp)
+@cache
+def population_confidence(models: int, model: int, measure: Measure) -> NDArray[np.floating]:
+    """How sure a model is of many rows, before calibration."""
+    return np.asarray(raw_confidence(measure, probabilities=population(models)[1][model]))
+
+
+def answered_by(sure: Sequence[NDArray[np.bool_]]) -> NDArray[np.intp]:
+    """Place of the stage whose answer stands, [n], from what each is sure of; the last one's always does."""
+    by = np.zeros(len(sure[-1]), dtype=np.intp)
     left = np.ones(len(by), dtype=bool)
-    for shares, rule in zip(probabilities[:-1], accepts[:-1], strict=True):
-        left &= ~trusted(shares, rule)
+    for accepted in sure[:-1]:
+        left &= ~accepted
         by += left
     return by
 
 
-def trusted(probabilities: NDArray[np.float64], rule: AcceptRule | None) -> NDArray[np.bool_]:
-    """Whose answers are sure enough, [n]."""
+def trusted(answers: Predictions, rule: AcceptRule | None) -> NDArray[np.bool_]:
+    """Whose answers are sure enough, [n], by the rule that is served."""
     if rule is None:
-        return np.ones(len(probabilities), dtype=bool)
-    temperature = rule.calibration.temperature
-    raw = raw_confidence(rule.measure, probabilities=probabilities, temperature=temperature)
+        return np.ones(answers.n, dtype=bool)
+    shares, temperature = answers.probabilities, rule.calibration.temperature
+    raw = raw_confidence(rule.measure, probabilities=shares, temperature=temperature)
     return stands(calibrated(raw, rule.calibration), rule)
 
 

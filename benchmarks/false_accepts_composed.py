@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from composed_world import Sample, World, answered_by, draw, evidence_of, remembered_bounds
+from composed_world import Sample, World, answered_by, draw, evidence_of, remembered_bounds, trusted
 from false_accepts import ALPHA, CERTIFY, GROUP_SIZE, SEARCH, SLICE_SHARE
 from numpy.typing import NDArray
 
@@ -37,12 +37,21 @@ MOST_OF_EACH = 2
 
 @dataclass(frozen=True)
 class Scenario:
-    """Attributes: name; whether rows come in groups; whether a slice counts; whether every candidate is at a margin."""
+    """What rows are like, and how much is composed.
+
+    Attributes:
+        name: In the table.
+        grouped: Whether rows come in groups.
+        sliced: Whether a slice counts.
+        boundary: Whether every candidate is at a margin or past it.
+        few: Whether two pairs are composed, for a quick look, instead of all and a triple.
+    """
 
     name: str
     grouped: bool = False
     sliced: bool = False
     boundary: bool = False
+    few: bool = False
 
 
 SCENARIOS = (
@@ -75,8 +84,9 @@ class Rival:
 
     def answered_by(self, sample: Sample) -> NDArray[np.intp]:
         """Place of the stage that answers each row of a split."""
-        shares = [sample.answers[stage].probabilities for stage in self.stages]
-        return answered_by([each for each in shares if each is not None], self.accepts)
+        return answered_by(
+            [trusted(sample.answers[stage], rule) for stage, rule in zip(self.stages, self.accepts, strict=True)]
+        )
 
 
 @dataclass(frozen=True)
@@ -123,11 +133,12 @@ def roomy_world(margin: float, slice_margin: float | None) -> World:
     return World(np.stack([easy, hard], axis=2), cost, (1, 2), (3, 4), margin, slice_margin)
 
 
-def compose(world: World, search: Sample, evidence: Evidence) -> tuple[list[Rival], list[Rival]]:
-    """Cascades of all pairs of a first and a last stage, and of one triple: what looks likely, and all thresholds."""
+def compose(world: World, search: Sample, evidence: Evidence, few: bool = False) -> tuple[list[Rival], list[Rival]]:
+    """Cascades of pairs of a first and a last stage, and of one triple: what looks likely, and all thresholds."""
     stages = [StageRows(answers, world.service(model)) for model, answers in enumerate(search.answers)]
-    compositions: list[tuple[int, ...]] = list(itertools.product(world.firsts, world.lasts))
-    compositions.append((*world.firsts, world.lasts[0]))
+    compositions: list[tuple[int, ...]] = list(zip(world.firsts, world.lasts, strict=True))
+    if not few:
+        compositions = [*itertools.product(world.firsts, world.lasts), (*world.firsts, world.lasts[0])]
     likely: list[Rival] = []
     every: list[Rival] = []
     for models in compositions:
@@ -168,11 +179,11 @@ def tempting(rivals: Sequence[Rival], certify: Sample, world: World) -> Rival | 
     return None
 
 
-def study(world: World, grouped: bool, rng: np.random.Generator) -> Outcome:
+def study(world: World, scenario: Scenario, rng: np.random.Generator) -> Outcome:
     """One study from search to choice, by the production code, and by the other two rules."""
-    search, certify = draw(world, SEARCH, grouped, rng), draw(world, CERTIFY, grouped, rng)
+    search, certify = (draw(world, rows, scenario.grouped, rng) for rows in (SEARCH, CERTIFY))
     on_search, on_certify = evidence_of(search, world), evidence_of(certify, world)
-    likely, every = compose(world, search, on_search)
+    likely, every = compose(world, search, on_search, scenario.few)
     models = alone(world, search, on_search)
     return Outcome(
         proved=proved([*likely, *models], certify, on_certify),
@@ -187,7 +198,7 @@ def false_accepts(studies: int, scenario: Scenario, seed: int = 0) -> dict[str, 
     for number in range(studies):
         rng = np.random.default_rng([seed, number])
         world = mixed_world(scenario, rng)
-        outcome = study(world, scenario.grouped, rng)
+        outcome = study(world, scenario, rng)
         for rule in ("proved", "unscreened", "naive"):
             rival: Rival | None = getattr(outcome, rule)
             counts[rule] += rival is not None and world.is_unacceptable(rival.stages, rival.accepts)
@@ -221,7 +232,7 @@ def power(studies: int, scenario: Scenario, times: float = 2.0, seed: int = 1) -
     world = roomy_world(margin, slice_margin if scenario.sliced else None)
     chosen = 0
     for number in range(studies):
-        rival = study(world, scenario.grouped, np.random.default_rng([seed, number])).proved
+        rival = study(world, scenario, np.random.default_rng([seed, number])).proved
         chosen += rival is not None and len(rival.stages) > 1 and not world.is_unacceptable(rival.stages, rival.accepts)
     return chosen
 

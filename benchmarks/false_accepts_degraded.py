@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from composed_world import Sample, World, answered_by, draw, evidence_of, remembered_bounds, trusted
+from composed_world import Sample, World, draw, evidence_of, remembered_bounds, trusted
 from false_accepts import ALPHA, CERTIFY, GROUP_SIZE, SEARCH, normal_scores
 from false_accepts_composed import SCENARIOS, Rival, alone, compose, mixed_world, proved, roomy_world
 from numpy.typing import NDArray
@@ -118,11 +118,9 @@ def _distrust(world: World, plan: Rival, search: Sample, evidence: Evidence, cer
     there = replace(evidence, claims=(replace(evidence.main, rows=reached),))
     measure, calibration, _ = confidences(StageRows(search.answers[last], world.service(last)), there, cheap=True)[-1]
     doubt = AcceptRule(measure=measure, calibration=calibration, at_least=TRUSTED_FROM)
-    accepts = (*plan.accepts[:-1], doubt)
-    shares = [np.asarray(certify.answers[stage].probabilities) for stage in plan.stages]
-    by = answered_by(shares, accepts)
-    given = np.flatnonzero((by < len(plan.stages) - 1) | trusted(shares[-1], doubt))
-    quality = world.true_quality(plan.stages, accepts)
+    early = plan.answered_by(certify) < len(plan.stages) - 1
+    given = np.flatnonzero(early | trusted(certify.answers[last], doubt))
+    quality = world.true_quality(plan.stages, (*plan.accepts[:-1], doubt))
     certificate = floor_test(
         evidence.metric,
         plan.answers(certify).take(given),

@@ -91,6 +91,10 @@ def search_thresholds(
     dear = _bootstraps(evidence) or len(stages) > 2
     grid = FEW_ESCALATED if dear else ESCALATED
     options = [confidences(stage, evidence, cheap=dear) for stage in stages[:-1]]
+    # The rest of the answers is not judged, and putting it together hundreds of times would cost as much as judging.
+    field = evidence.metric.needs
+    answers = [Predictions(**{field: getattr(stage.predictions, field)}) for stage in stages]
+    services = [stage.service for stage in stages]
     found = []
     for measured in itertools.product(*options):
         # Where few values of confidence are possible, several shares come to the same thresholds.
@@ -98,7 +102,7 @@ def search_thresholds(
             _thresholds(measured, escalated, evidence) for escalated in itertools.product(grid, repeat=len(measured))
         )
         found += [
-            _judged(stages, measured, at_least, evidence, replicas, longest_s, scale, seed)
+            _judged(answers, services, measured, at_least, evidence, replicas, longest_s, scale, seed)
             for at_least in thresholds
             if at_least is not None
         ]
@@ -238,7 +242,8 @@ def _thresholds(
 
 
 def _judged(
-    stages: Sequence[StageRows],
+    answers: Sequence[Predictions],
+    services: Sequence[ServiceModel],
     measured: Sequence[tuple[Measure, Calibration, NDArray[np.float64]]],
     thresholds: Sequence[float],
     evidence: Evidence,
@@ -258,9 +263,8 @@ def _judged(
         answered_by[left] += 1
         accepts.append(rule)
         shares.append(float(left[evidence.main.rows].mean()))
-    rows, seconds = batch_for([stage.service for stage in stages], shares, longest_s)
-    answers = Predictions.chosen([stage.predictions for stage in stages], answered_by)
-    judgement = judge(answers, evidence, seed)
+    rows, seconds = batch_for(services, shares, longest_s)
+    judgement = judge(Predictions.chosen(answers, answered_by), evidence, seed)
     power = power_on(judgement, scale)
     return Thresholds((*accepts, None), tuple(shares), replicas * rows / seconds, judgement, power)
 
