@@ -98,6 +98,8 @@ FAST_MODES = [
 ]
 SLOW_MODES = ["fallback, log loss", "distrust, a model", "distrust, groups of 10", "distrust, a cascade"]
 
+OF_THE_CHOSEN = ["fallback of what was chosen", "distrust of what was chosen"]
+
 
 @pytest.mark.parametrize(("mode", "studies"), FAST_MODES)
 def test_modes_at_their_floor_stay_within_alpha_where_the_naive_rule_offers_half(simulations, mode, studies) -> None:
@@ -105,7 +107,7 @@ def test_modes_at_their_floor_stay_within_alpha_where_the_naive_rule_offers_half
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", [*SLOW_MODES, "distrust, what was chosen"])
+@pytest.mark.parametrize("mode", [*SLOW_MODES, *OF_THE_CHOSEN])
 def test_modes_at_their_floor_stay_within_alpha_in_1000_studies(simulations, mode) -> None:
     check_mode(simulations, mode, 1000)
 
@@ -117,7 +119,7 @@ def test_modes_with_room_are_offered(simulations, mode) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", [*SLOW_MODES, "distrust, what was chosen"])
+@pytest.mark.parametrize("mode", [*SLOW_MODES, *OF_THE_CHOSEN])
 def test_modes_with_room_are_offered_in_300_studies(simulations, mode) -> None:
     simulation = simulations["false_accepts_degraded"]
     assert simulation.power(300, simulation.MODES[mode]) >= POWER * 300
