@@ -223,6 +223,16 @@ FILES: dict[str, tuple[Edit, list[str], tuple[str, ...]]] = {
     "a trace without times": (
         text("bad.csv", "when\n1\n2\n"), ["model.onnx", *GOOD, "--trace", "bad.csv"], ("bad.csv", "timestamp"),
     ),
+    "a trace with rows and no keys": (
+        text("bad.csv", "timestamp,row\n1,0\n2,3\n"),
+        ["model.onnx", *GOOD, "--trace", "bad.csv"],
+        ("bad.csv", "the column row and no column key", "equal keys are equal requests"),
+    ),
+    "a trace of other data": (
+        text("bad.csv", "timestamp,key,row\n1,a,59\n2,b,60\n3,c,400\n"),
+        ["model.onnx", *GOOD, "--trace", "bad.csv"],
+        ("bad.csv", "request 2 asks for row 60, and 1 more", "data.npz has 60 rows", "a row of 0 to 59"),
+    ),
     "no such module": (lambda _: None, ["model.onnx", *GOOD, "--metric", "gone_module:f"], ("gone_module",)),
     "no such function": (text("own_wrong.py", OWN), ["model.onnx", *GOOD, "--metric", "own_wrong:f"], ("'f'",)),
     "a metric that raises": (

@@ -90,7 +90,7 @@ def mixed(share: float) -> Callable[[Array, np.random.Generator], Array]:
 
 def test_near_matches_that_harm_nothing_are_proved() -> None:
     found = World().run()
-    assert found.reason == ""
+    assert found.why_not == ""
     assert found.certificate is not None
     assert found.certificate.passed
     assert found.certificate.candidates_certified == 1
@@ -105,8 +105,8 @@ def test_rounding_that_merges_different_answers_is_rejected_on_the_earlier_reque
     found = World(answers=mixed(0.3)).run()
     assert found.near == {}
     assert found.certificate is None
-    assert "earlier requests" in found.reason
-    assert "loses" in found.reason
+    assert "earlier requests" in found.why_not
+    assert "loses" in found.why_not
 
 
 def test_harm_that_comes_later_is_rejected_by_the_certificate() -> None:
@@ -114,7 +114,7 @@ def test_harm_that_comes_later_is_rejected_by_the_certificate() -> None:
     assert found.near
     assert found.certificate is not None
     assert not found.certificate.passed
-    assert "later requests" in found.reason
+    assert "later requests" in found.why_not
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_too_little_to_prove_anything_with_is_not_offered(world: World, why: str
     found = world.run()
     assert not found.near
     assert found.certificate is None
-    assert why in found.reason
+    assert why in found.why_not
 
 
 def test_inputs_that_hold_no_varying_numbers_are_matched_exactly() -> None:
@@ -145,7 +145,7 @@ def test_inputs_that_hold_no_varying_numbers_are_matched_exactly() -> None:
     }
     spread = spread_of(feeds)
     assert spread == {"holes": 1.0, "whole": pytest.approx(np.std([0, 4, 8]))}
-    assert "no input holds numbers" in World().run(spread={}).reason
+    assert "no input holds numbers" in World().run(spread={}).why_not
 
 
 def test_a_key_of_the_trace_that_stands_for_different_inputs_is_named() -> None:
@@ -154,7 +154,7 @@ def test_a_key_of_the_trace_that_stands_for_different_inputs_is_named() -> None:
     requests = Requests(
         np.arange(100.0), rng.integers(0, 50, 100), np.zeros(2400, dtype=bool), key=np.full(100, "k", dtype=object)
     )
-    assert "'k'" in world.run(requests=requests).reason
+    assert "'k'" in world.run(requests=requests).why_not
 
 
 def test_a_slice_that_near_matches_harm_blocks_them() -> None:
@@ -174,9 +174,9 @@ def test_a_slice_that_near_matches_harm_blocks_them() -> None:
     given = lambda answered_by, _: Predictions(labels=right[answered_by])  # noqa: E731
     found = World().run(evidence=evidence, given=given)
     assert not found.near
-    assert "part=bad" in found.reason
+    assert "part=bad" in found.why_not
     harmless = World().run(evidence=replace(evidence, claims=claims[:1]), given=given)
-    assert harmless.reason == ""
+    assert harmless.why_not == ""
 
 
 def test_requests_are_grouped_by_the_briefs_groups_too() -> None:
@@ -255,7 +255,7 @@ def accepts(studies: int, late_loss: float, unevenness: float) -> tuple[int, int
         said = np.where(wrong, -1, by_place(np.arange(places)))
         found = world.run(given=lambda answered_by, _, said=said: Predictions(labels=said[answered_by // 2]))
         tested += found.certificate is not None
-        accepted += found.reason == ""
+        accepted += found.why_not == ""
     return tested, accepted
 
 

@@ -143,7 +143,24 @@ def _write_arrays(folder: Path) -> None:
     np.savez(folder / "number.npz", x=x, y=x[:, 0] + 2 * x[:, 1] + 0.1 * rng.standard_normal(ROWS))
     seconds = np.sort(np.random.default_rng(1).uniform(0, 120, 12_000))
     (folder / "trace.csv").write_text("timestamp\n" + "\n".join(f"{second:.4f}" for second in seconds) + "\n")
+    _write_places(folder)
     (folder / "own_metric.py").write_text(METRIC)
+
+
+def _write_places(folder: Path) -> None:
+    """Rows of 600 places, four of each and close together, and traces that ask for them again and again."""
+    rng = np.random.default_rng(5)
+    place = np.zeros((600, FEATURES))
+    place[:, :CLASSES] = 4 * rng.random((600, CLASSES))
+    x = np.repeat(place, 4, axis=0)
+    x[:, :CLASSES] += 1e-3 * rng.random((len(x), CLASSES))
+    label = x[:, :CLASSES].argmax(1)
+    np.savez(folder / "places.npz", x=x.astype(np.float32), label=label)
+    row = rng.integers(0, len(x), 12_000)
+    lines = [f"{second / 200:.3f},k{number},{number}" for second, number in enumerate(row)]
+    (folder / "asked.csv").write_text("timestamp,key,row\n" + "\n".join(lines) + "\n")
+    keyed = [line.rpartition(",")[0] for line in lines]
+    (folder / "keyed.csv").write_text("timestamp,key\n" + "\n".join(keyed) + "\n")
 
 
 def _write_table_model(folder: Path) -> None:
@@ -215,6 +232,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "cascade": ONNX
     | {"alternative": ["rough.onnx"], "max_drop": 0.03, "floor": 0.6, "distrust": "refer", "distrust_below": 0.5}
     | {"repeat_share": 0.3, "price": 0.1, "budget": "60s"},
+    "keyed": ONNX | {"data": "places.npz", "trace": "keyed.csv", "p99_ms": 200, "price": 0.1},
     "few rows": ONNX | {"data": "few.npz", "max_drop": 0.005},
     "nothing faster": {"source": "small.onnx", "data": "test.npz"},
     "number": NUMBER,

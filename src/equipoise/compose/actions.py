@@ -238,7 +238,7 @@ class NearMatched(Noun):
         hit_share: Share of the later requests that find an answer.
         exact_hit_share: The same with exact matches only.
         certificate: What the later requests prove; null where nothing was tested.
-        reason: Why near matches are not proved, in words; empty where they are.
+        why_not: Why near matches are not proved, in words; empty where they are.
     """
 
     near: dict[str, float] = Field(default_factory=dict)
@@ -246,7 +246,7 @@ class NearMatched(Noun):
     hit_share: float = 0.0
     exact_hit_share: float = 0.0
     certificate: Certificate | None = None
-    reason: str = ""
+    why_not: str = ""
 
 
 class Race(Noun):

@@ -74,8 +74,8 @@ def _with_near(
     matched = yield from _matched(state, chosen, exact, repeats, rows)
     if isinstance(matched, str):
         return _without_near(exact, matched)
-    if matched.reason:
-        return _without_near(exact, matched.reason, matched)
+    if matched.why_not:
+        return _without_near(exact, matched.why_not, matched)
     looked = yield from state.ask(LookUp(answered=state.search_actions[chosen.config.name], near=matched.near))
     if not isinstance(looked, LookedUp):
         return _without_near(exact, "not offered: a look-up could not be timed", matched)
@@ -91,7 +91,7 @@ def _with_near(
     if near.usd_per_million_with < least:
         return near.model_copy(update={"near_certificate": matched.certificate})
     with_usd = dollars(near.usd_per_million_with)
-    reason = f"proved, but left out: {with_usd} per million with near matches, {dollars(least)} without them"
+    reason = f"proved, but no cheaper: {with_usd} per million with near matches, {dollars(least)} without them"
     return _without_near(exact, reason, matched)
 
 
@@ -104,7 +104,7 @@ def _matched(
     if chosen.config != state.facts.baseline:
         settings = state.fastest_settings(state.screened[state.facts.baseline.name])
         original = Answer(config=state.facts.baseline, settings=settings, split="trace", rows=rows)
-    for action in dict.fromkeys((plan, original)):
+    for action in (plan,) if original is plan else (plan, original):
         answered = yield from state.ask(action)
         if not isinstance(answered, Answered):
             return "not offered: the rows of the trace could not be answered"

@@ -43,7 +43,9 @@ Given = Callable[[Index, Index], Predictions]
 """Decodes the plan's answers to some rows as answers to others, pair by pair."""
 
 FACTORS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5)
-"""Steps that are tried, in standard deviations of each input."""
+"""Steps that are tried, in standard deviations of each input, finest first."""
+NEARLY_AS_MUCH = 0.02
+"""Steps whose worth differs by less are worth the same, and the finest of them is the safest."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +135,16 @@ def near_match(
         The steps and what was proved of them; why there are none, in words.
     """
     if not spread:
-        return NearMatched(reason="not offered: no input holds numbers that vary, and others are matched exactly")
+        return NearMatched(why_not="not offered: no input holds numbers that vary, and others are matched exactly")
     if requests.n < 2 or not 0 < requests.early < requests.n:
-        return NearMatched(reason="not offered: the requests cannot be divided into an earlier and a later half")
+        return NearMatched(why_not="not offered: the requests cannot be divided into an earlier and a later half")
     exact = cells_of(feeds, requests, {})
     wrong = _ambiguous_key(requests, exact)
     if wrong is not None:
-        return NearMatched(reason=f"not offered: the trace's key {wrong!r} stands for rows whose inputs differ")
+        return NearMatched(why_not=f"not offered: the trace's key {wrong!r} stands for rows whose inputs differ")
     chosen = _choose(feeds, requests, evidence, given, sizing, spread, exact, seed)
     if isinstance(chosen, str):
-        return NearMatched(reason=f"not offered: {chosen}")
+        return NearMatched(why_not=f"not offered: {chosen}")
     fillers = replay(chosen.cells, chosen.max_entries)
     exact_fillers = replay(exact, sizing.exact_entries)
     found = NearMatched(
@@ -253,8 +255,7 @@ def _choose(
     if not options:
         return f"inputs that differ by less than {FACTORS[-1]:g} standard deviations are no more often found than equal"
     likeliest: tuple[float, Judgement] | None = None
-    options.sort(key=lambda option: -option[0])
-    for tried, (_, option) in enumerate(options, start=1):
+    for tried, option in enumerate(_in_order(options), start=1):
         judged = _judge_early(option, requests, evidence, given, seed)
         if judged is None:
             continue
@@ -273,6 +274,20 @@ def _choose(
         )
     reason = quality_reason(judgement, on="earlier requests'")
     return f"at the surest step, {reason}"
+
+
+def _in_order(options: list[tuple[float, _Option]]) -> list[_Option]:
+    """Options by what they are worth, most first; of those that are worth nearly as much, finest first.
+
+    Args:
+        options: What each is worth, and what it is, finest first.
+    """
+    ordered: list[_Option] = []
+    while options:
+        least = max(worth for worth, _ in options) - NEARLY_AS_MUCH
+        ordered += [option for worth, option in options if worth >= least]
+        options = [pair for pair in options if pair[0] < least]
+    return ordered
 
 
 def _judge_early(
@@ -325,14 +340,14 @@ def _prove(
     answers = given(answered_by, asked)
     judgement = judge(answers, there, seed)
     if judgement.main.difference is None:
-        return found.model_copy(update={"reason": f"not offered: {judgement.main.method}"})
+        return found.model_copy(update={"why_not": f"not offered: {judgement.main.method}"})
     proof = certificate(answers, judgement, there, candidates_tried=chosen.tried, candidates_certified=1, seed=seed)
     reason = ""
     if not judgement.passed:
         few = judgement.main.groups is not None and judgement.main.groups < MIN_GROUPS
         why = judgement.main.method if few else quality_reason(judgement, on="later requests'")
         reason = f"not offered: {why}"
-    return found.model_copy(update={"certificate": proof, "reason": reason})
+    return found.model_copy(update={"certificate": proof, "why_not": reason})
 
 
 def _asked(evidence: Evidence, rows: Index, cells: Index) -> Evidence:

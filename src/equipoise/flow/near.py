@@ -102,7 +102,7 @@ def match_nearly(
     """
     n = action.plan.rows
     if requests.high is not None and isinstance(action.plan.config, Composed) and len(action.plan.config.parts) > 1:
-        return NearMatched(reason="not offered: requests of high priority pass the plan's first stages by, unproved")
+        return NearMatched(why_not="not offered: requests of high priority pass the plan's first stages by, unproved")
     outputs, rows = load(action.plan), splits["trace"].take(slice(0, n))
 
     def given(answered_by: Index, asked: Index) -> Predictions:
