@@ -9,10 +9,17 @@
     ├── ConversionError         a converted model does not answer like its source
     ├── BaselineError           the model under study itself could not be measured
     ├── TechniqueError          a technique does not apply to this model, or could not finish
-    └── SandboxError            a child process that did not finish its call
-        ├── ChildCrashed        it died or raised
-        ├── ChildTimedOut       it passed its time limit
-        └── ChildOverMemory     it passed its memory cap
+    ├── SandboxError            a child process that did not finish its call
+    │   ├── ChildCrashed        it died or raised
+    │   ├── ChildTimedOut       it passed its time limit
+    │   └── ChildOverMemory     it passed its memory cap
+    └── ServeError              a request that was not answered; a transport maps each kind to its own status
+        ├── NotFound            no such model or version
+        ├── BadRequest          the request itself cannot be used
+        ├── Overloaded          refused at once, since it would be answered too late
+        ├── DeadlineExceeded    its deadline passed before its answer was there
+        ├── Unavailable         nothing serves it now: shutting down, or a stage is down
+        └── StageFailed         a model's runtime raised
 
 An `InputError` always says what was found, what is needed, and what to do next; its message is meant for the person.
 """
@@ -113,3 +120,44 @@ class ChildTimedOut(SandboxError):  # noqa: N818
 
 class ChildOverMemory(SandboxError):  # noqa: N818
     """The child's resident memory passed its cap and it was stopped."""
+
+
+class ServeError(EquipoiseError):
+    """A request was not answered; the message is meant for whoever sent it."""
+
+
+class NotFound(ServeError):  # noqa: N818 - reads as what happened
+    """No model of that name, or no such version of it, is served."""
+
+
+class BadRequest(ServeError):  # noqa: N818
+    """The request itself cannot be used: sent again as it is, it is refused again."""
+
+
+class Overloaded(ServeError):  # noqa: N818
+    """Refused at once, since it would be answered too late, or would wait behind too many rows.
+
+    Args:
+        message: What was found.
+        retry_after_s: Seconds after which it may be worth trying again.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class DeadlineExceeded(ServeError):  # noqa: N818
+    """The request's own deadline passed before its answer was there."""
+
+
+class Unavailable(ServeError):  # noqa: N818
+    """Nothing can answer it now: the server shuts down, or a stage that it needs is down."""
+
+
+class StageFailed(ServeError):  # noqa: N818
+    """The runtime of a stage raised an error on the request's rows."""

@@ -22,25 +22,6 @@ from equipoise.store.bundle import write_bundle
 Array = NDArray[Any]
 
 
-def make_linear(folder: Path, weights: Array, fixed_batch: int | None = None) -> Path:
-    """An ONNX model: `logits = image @ weights`, for uint8 images of 2 x 2."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    folder.mkdir()
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [fixed_batch, 2, 2])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [fixed_batch, weights.shape[1]])
-    nodes = [
-        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
-        helper.make_node("Flatten", ["real"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "w"], ["logits"]),
-    ]
-    graph = helper.make_graph(nodes, "g", [image], [logits], [numpy_helper.from_array(weights, "w")])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, folder / "model.onnx")
-    return folder
-
-
 def make_bundle(
     place: Path,
     artifact: Path,
@@ -78,13 +59,8 @@ WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]], dtype=np.float3
 
 
 @pytest.fixture
-def images() -> Array:
-    return np.random.default_rng(0).integers(0, 256, (11, 2, 2), dtype=np.uint8)
-
-
-@pytest.fixture
-def onnx_bundle(tmp_path: Path, images: Array) -> Path:
-    artifact = make_linear(tmp_path / "onnx", WEIGHTS)
+def onnx_bundle(tmp_path: Path, images: Array, linear: Any) -> Path:
+    artifact = linear(tmp_path / "onnx", WEIGHTS)
     return make_bundle(tmp_path / "onnx-bundle", artifact, {"image": images[:3]}, labels=("cat", "dog", "eel"))
 
 
@@ -146,11 +122,6 @@ def sklearn_bundle(tmp_path: Path, table: pd.DataFrame) -> Path:
         output_kind="labels",
         labels=("old", "young"),
     )
-
-
-@pytest.fixture
-def linear() -> Any:
-    return make_linear
 
 
 @pytest.fixture

@@ -139,14 +139,14 @@ class OpenStages:
                 answers = {name: array for name, array in answers.items() if name in stage_outputs(stage)}
                 continue
             more, confidence = stage.ask({name: array[left] for name, array in feeds.items()})
-            answers = {name: _replaced(array, left, more[name]) for name, array in answers.items() if name in more}
+            answers = {name: replaced(array, left, more[name]) for name, array in answers.items() if name in more}
             sure[left, number] = confidence
             answered_by[left] = number
             left = left[~stands(confidence, stage.stage.accept)]
         trusted = np.ones(n, dtype=bool)
         trusted[left] = False
         if self.untrusted == "simple" and len(left):
-            answers = {name: _replaced(array, left, outputs[name][left]) for name, array in answers.items()}
+            answers = {name: replaced(array, left, outputs[name][left]) for name, array in answers.items()}
         return answers | {STAGE: answered_by, CONFIDENCE: sure, TRUSTED: trusted}
 
 
@@ -243,6 +243,14 @@ def stage_outputs(stage: OpenStage) -> set[str]:
     return {output.name for output in stage.sessions[0].spec.outputs}
 
 
+def replaced(array: Array, rows: NDArray[np.intp], by: Array) -> Array:
+    """A copy of an output in which some rows are another stage's, in a type that holds both."""
+    kind = object if object in (array.dtype, by.dtype) else np.result_type(array, by)
+    changed = array.astype(kind)
+    changed[rows] = by
+    return changed
+
+
 def _open(model: StageModel, artifacts: Mapping[str, Path]) -> Session:
     runtime = runtimes().get(model.settings.runtime)
     if runtime is None:
@@ -262,13 +270,6 @@ def _batch(session: Session, feeds: Mapping[str, Array], start: int, end: int, r
     batch = {name: np.ascontiguousarray(array[index]) for name, array in feeds.items()}
     answers = session.run(session.prepare(batch))
     return {name: array[: end - start] for name, array in answers.items()}
-
-
-def _replaced(array: Array, rows: NDArray[np.intp], by: Array) -> Array:
-    kind = object if object in (array.dtype, by.dtype) else np.result_type(array, by)
-    changed = array.astype(kind)
-    changed[rows] = by
-    return changed
 
 
 def _numbers(outputs: Outputs, form: AnswerForm) -> Array:

@@ -1,0 +1,161 @@
+"""As much of HTTP as the REST transport needs: a request, its body within limits, a response, and a router."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+JSON_HEADER: Header = (b"content-type", b"application/json")
+CLOSE_HEADER: Header = (b"connection", b"close")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may be at most.
+
+    Attributes:
+        body_bytes: Bytes of its body.
+        elements: Numbers or texts of one of its arrays.
+        depth: Lists within lists.
+    """
+
+    body_bytes: int = 64 << 20
+    elements: int = 8_000_000
+    depth: int = 16
+
+
+class HttpError(Exception):
+    """A request that HTTP itself has a status for.
+
+    Args:
+        status: Which.
+        message: What was found, and what was needed.
+        close: Whether the connection must end, since a body was not read.
+    """
+
+    def __init__(self, status: HTTPStatus, message: str, *, close: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.close = close
+
+
+class ClientGone(Exception):  # noqa: N818 - reads as what happened
+    """The client closed its connection: nobody reads a response."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What is sent back."""
+
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] = (JSON_HEADER,)
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        headers = [*self.headers, (b"content-length", str(len(self.body)).encode())]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request.
+
+    Attributes:
+        headers: Lower-case name to value.
+        receive: Where its body comes from, and later the news that the client is gone.
+        names: What stood at the places of the route's names.
+    """
+
+    headers: dict[bytes, bytes]
+    receive: Receive
+    names: dict[str, str] = field(default_factory=dict)
+
+    async def body(self, most_bytes: int) -> bytes:
+        """Its body.
+
+        Raises:
+            HttpError: It is larger, or compressed.
+            ClientGone: The client left before it was whole.
+        """
+        encoding = self.headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
+        if encoding not in ("", "identity"):
+            found = f"the body is encoded as {encoding}; needed plain bytes"
+            raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, found, close=True)
+        told = self.headers.get(b"content-length", b"0")
+        if told.isdigit() and int(told) > most_bytes:
+            raise _too_large(int(told), most_bytes)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > most_bytes:
+                raise _too_large(size, most_bytes)
+            if not message.get("more_body", False) and not parts:
+                return bytes(part)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+class Router:
+    """Finds what answers a path; `{name}` stands for one part of it, which is URL-decoded by itself."""
+
+    def __init__(self) -> None:
+        self._routes: dict[int, list[tuple[Sequence[str], str, Handler]]] = {}
+
+    def add(self, method: str, path: str, handler: Handler) -> None:
+        """Answer a method at a path."""
+        parts = path.strip("/").split("/")
+        self._routes.setdefault(len(parts), []).append((parts, method, handler))
+
+    def find(self, method: str, raw_path: bytes) -> tuple[Handler, dict[str, str]]:
+        """What answers, and what stood at the names' places.
+
+        Raises:
+            HttpError: Nothing is there, or it does not answer to the method.
+        """
+        # Split first, then decoded: an encoded slash is part of a name.
+        parts = raw_path.decode("latin-1").strip("/").split("/")
+        methods = []
+        for wanted, allowed, handler in self._routes.get(len(parts), ()):
+            names = _matched(wanted, parts)
+            if names is None:
+                continue
+            if allowed == method:
+                return handler, names
+            methods.append(allowed)
+        path = unquote(raw_path.decode("latin-1"))
+        if methods:
+            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} answers {', '.join(methods)}, found {method}")
+        raise HttpError(HTTPStatus.NOT_FOUND, f"nothing is at {path}; see /v2 and /v2/models/NAME")
+
+
+def _matched(wanted: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:
+    names = {}
+    for want, part in zip(wanted, parts, strict=True):
+        if want[:1] == "{":
+            names[want[1:-1]] = unquote(part)
+        elif want != part:
+            return None
+    return names
+
+
+def _too_large(found_bytes: int, most_bytes: int) -> HttpError:
+    found = f"the body has {found_bytes:,} bytes or more; at most {most_bytes:,} are taken"
+    return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, found, close=True)

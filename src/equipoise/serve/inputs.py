@@ -1,0 +1,80 @@
+"""What a request brings, checked against what a plan takes, so that nothing wrong reaches a batch with others in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equipoise.core.tensor import ModelSpec, TensorSpec
+from equipoise.errors import BadRequest
+from equipoise.preprocess.columns import listed
+
+Array = NDArray[Any]
+
+
+def checked_inputs(inputs: Mapping[str, ArrayLike], spec: ModelSpec) -> tuple[dict[str, Array], int]:
+    """Inputs as the plan takes them, and how many rows they have.
+
+    Args:
+        inputs: Input name to array of shape [n, ...], each in the plan's type (see `preprocess.binding.bind` for how
+            other types become it without changing a number).
+        spec: What the plan takes.
+
+    Raises:
+        BadRequest: An input is missing, strange, or has another type or shape, or there are no rows.
+    """
+    names = [tensor.name for tensor in spec.inputs]
+    strange = [name for name in inputs if name not in names]
+    missing = [name for name in names if name not in inputs]
+    if strange or missing:
+        found = f"no input {listed(missing)}" if missing else f"an input {listed(strange)}"
+        raise BadRequest(f"found {found}; the model takes {listed(names)}")
+    feeds = {tensor.name: _checked(np.asarray(inputs[tensor.name]), tensor) for tensor in spec.inputs}
+    lengths = {name: len(array) for name, array in feeds.items()}
+    n = next(iter(lengths.values()))
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise BadRequest(f"found unequal numbers of rows ({found}); every input has one entry a row")
+    if not n:
+        raise BadRequest("found no rows; needed at least 1")
+    return feeds, n
+
+
+def checked_outputs(wanted: Sequence[str] | None, outputs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """The outputs that a request gets: those that it asks for, or all.
+
+    Raises:
+        BadRequest: There is no such output, or it is asked for twice.
+    """
+    names = tuple(output.name for output in outputs)
+    if not wanted:
+        return names
+    strange = [name for name in wanted if name not in names]
+    if strange:
+        raise BadRequest(f"found the output {listed(strange)}; the model gives {listed(names)}")
+    if len(set(wanted)) < len(wanted):
+        raise BadRequest(f"an output is asked for twice: {listed(wanted)}")
+    return tuple(wanted)
+
+
+def _checked(array: Array, tensor: TensorSpec) -> Array:
+    if tensor.dtype == "bfloat16":
+        raise BadRequest(f"input {tensor.name!r} takes bfloat16, which NumPy has not; export it with a float32 input")
+    wanted = np.dtype(object) if tensor.dtype == "string" else np.dtype(tensor.dtype)
+    if tensor.dtype == "string" and array.dtype.kind == "U":
+        array = array.astype(object)
+    if array.dtype != wanted:
+        raise BadRequest(f"input {tensor.name!r} holds {array.dtype}; the model takes {tensor.dtype}")
+    row = array.shape[1:]
+    fits = array.ndim == len(tensor.shape) and all(
+        need in (None, have) for need, have in zip(tensor.shape[1:], row, strict=True)
+    )
+    if not fits:
+        axes = ", ".join(["rows", *("any" if axis is None else str(axis) for axis in tensor.shape[1:])])
+        raise BadRequest(f"input {tensor.name!r} has the shape {list(array.shape)}; the model takes [{axes}]")
+    if tensor.dtype == "string" and not all(value is None or isinstance(value, str) for value in array.ravel()):
+        raise BadRequest(f"input {tensor.name!r} holds something else than text; the model takes text")
+    return array

@@ -1,0 +1,191 @@
+"""The REST transport: an ASGI application over an engine, the Open Inference Protocol v2 and plain rows.
+
+Only here do kinds of error become statuses. Whatever goes wrong, the body is `{"error": "..."}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+
+from equipoise.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    NotFound,
+    Overloaded,
+    ServeError,
+    StageFailed,
+    Unavailable,
+)
+from equipoise.serve.engine import Engine
+from equipoise.serve.http import (
+    CLOSE_HEADER,
+    JSON_HEADER,
+    Call,
+    ClientGone,
+    Header,
+    HttpError,
+    Limits,
+    Receive,
+    Response,
+    Router,
+    Send,
+)
+from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata
+from equipoise.serve.rows import predict_request, predict_response
+from equipoise.serve.values import parsed
+from equipoise.serve.work import Answer
+
+STATUS: dict[type[ServeError], HTTPStatus] = {
+    NotFound: HTTPStatus.NOT_FOUND,
+    BadRequest: HTTPStatus.BAD_REQUEST,
+    Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    StageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+EXTENSIONS: tuple[str, ...] = ()
+"""Extensions of the protocol that work here, for the server's metadata."""
+
+log = logging.getLogger(__name__)
+
+
+class Rest:
+    """An ASGI application.
+
+    Args:
+        engine: What answers.
+        limits: What a request may be at most.
+    """
+
+    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+        self._engine = engine
+        self._limits = limits or Limits()
+        self._router = Router()
+        for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            self._router.add("POST", f"{prefix}/infer", self._infer)
+            self._router.add("GET", f"{prefix}/ready", self._model_ready)
+            self._router.add("GET", prefix, self._model)
+        self._router.add("POST", "/v1/predict/{model}", self._predict)
+        self._router.add("GET", "/v2/health/live", self._live)
+        self._router.add("GET", "/v2/health/ready", self._ready)
+        self._router.add("GET", "/v2", self._server)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await _live_on(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        try:
+            response = await self._respond(scope, receive)
+        except ClientGone:
+            return
+        if not self._engine.ready and CLOSE_HEADER not in response.headers:
+            response = Response(response.status, response.body, (*response.headers, CLOSE_HEADER))
+        await response.send(send)
+
+    async def _respond(self, scope: Mapping[str, Any], receive: Receive) -> Response:
+        try:
+            path = scope.get("raw_path") or scope["path"].encode()
+            handler, names = self._router.find(scope["method"], path.partition(b"?")[0])
+            return await handler(Call(dict(scope["headers"]), receive, names))
+        except HttpError as error:
+            return _error(error.status, str(error), (CLOSE_HEADER,) if error.close else ())
+        except Overloaded as error:
+            retry_after = str(max(1, math.ceil(error.retry_after_s))).encode()
+            return _error(STATUS[Overloaded], str(error), ((b"retry-after", retry_after),))
+        except ServeError as error:
+            return _error(STATUS[type(error)], str(error))
+        except ClientGone:
+            raise
+        except Exception:
+            log.exception("a request failed in the server itself")
+            return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says more")
+
+    async def _server(self, call: Call) -> Response:  # noqa: ARG002 - a handler's signature, here and below
+        return _json({"name": "equipoise", "version": version("equipoise"), "extensions": list(EXTENSIONS)})
+
+    async def _live(self, call: Call) -> Response:  # noqa: ARG002
+        return _json({"live": True})
+
+    async def _ready(self, call: Call) -> Response:  # noqa: ARG002
+        if not self._engine.ready:
+            raise Unavailable("the server is shutting down")
+        return _json({"ready": True})
+
+    async def _model(self, call: Call) -> Response:
+        model = call.names["model"]
+        return _json(model_metadata(self._engine.plan(model, call.names.get("version")), self._engine.versions(model)))
+
+    async def _model_ready(self, call: Call) -> Response:
+        plan = self._engine.plan(call.names["model"], call.names.get("version"))
+        if not self._engine.ready:
+            raise Unavailable("the server is shutting down")
+        return _json({"name": plan.name, "ready": True})
+
+    async def _infer(self, call: Call) -> Response:
+        if b"inference-header-content-length" in call.headers:
+            raise BadRequest("binary tensors are not taken here; send the tensors as JSON")
+        plan = self._engine.plan(call.names["model"], call.names.get("version"))
+        body = parsed(await call.body(self._limits.body_bytes))
+        request = infer_request(body, plan.opened.spec, self._limits)
+        return _json(infer_response(await self._answer(call, request, plan.name, plan.version)))
+
+    async def _predict(self, call: Call) -> Response:
+        plan = self._engine.plan(call.names["model"])
+        body = parsed(await call.body(self._limits.body_bytes))
+        request = predict_request(body, plan, self._limits)
+        answer = await self._answer(call, request, plan.name, plan.version)
+        return _json(predict_response(answer, plan))
+
+    async def _answer(self, call: Call, request: InferRequest, model: str, version: str) -> Answer:
+        """Wait for an answer as long as the client does."""
+        future = self._engine.submit(
+            model,
+            request.inputs,
+            version=version,
+            outputs=request.outputs,
+            priority=request.priority,
+            deadline_s=request.deadline_s,
+            request_id=request.request_id,
+        )
+        if future.done():
+            return future.result()
+        # The body was read, so that all that can still come is the news that the client is gone.
+        gone = asyncio.ensure_future(call.receive())
+        gone.add_done_callback(lambda _: future.cancel())
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if gone.done() and not gone.cancelled():
+                raise ClientGone from None
+            raise
+        finally:
+            gone.cancel()
+
+
+def _json(value: Any) -> Response:
+    return Response(HTTPStatus.OK, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def _error(status: HTTPStatus, message: str, headers: tuple[Header, ...] = ()) -> Response:
+    said = message.encode("utf-8", "replace").decode()
+    return Response(status, orjson.dumps({"error": said}), (JSON_HEADER, *headers))
+
+
+async def _live_on(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,111 @@
+"""JSON values as arrays: nothing is guessed, and no value becomes another one unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from equipoise.core.tensor import ModelSpec
+from equipoise.errors import BadRequest, DataError
+from equipoise.preprocess.binding import Sources, bind
+from equipoise.serve.http import Limits
+
+Array = NDArray[Any]
+REQUEST = "the request"
+NUMBERS, TEXT = {int, float, bool, type(None)}, {str, type(None)}
+
+
+def parsed(body: bytes) -> Any:
+    """A body as JSON.
+
+    Raises:
+        BadRequest: It is not.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+
+
+def json_array(name: str, data: Any, limits: Limits, *, text: bool) -> Array:
+    """An array from lists within lists, all of a level of one length.
+
+    A `null` is a missing value: not a number among numbers, None among text.
+
+    Args:
+        name: Of the array, for errors.
+        data: The lists.
+        limits: What is taken.
+        text: Whether text is needed, or numbers and truth values.
+
+    Raises:
+        BadRequest: It holds something else, is ragged, too deep or too large.
+
+    Example:
+        >>> json_array("x", [[1, 2], [3, None]], Limits(), text=False)
+        array([[ 1.,  2.],
+               [ 3., nan]])
+    """
+    if not isinstance(data, list):
+        raise BadRequest(f"{name!r} holds {_called(type(data))}; needed a list")
+    values, shape = data, [len(data)]
+    while list in (kinds := set(map(type, values))):
+        lengths = set(map(len, values)) if kinds == {list} else set()
+        if len(lengths) != 1:
+            raise BadRequest(f"{name!r} is ragged: its lists have different lengths, or stand beside values")
+        if len(shape) >= limits.depth:
+            raise BadRequest(f"{name!r} has more than {limits.depth} lists within lists")
+        shape.append(lengths.pop())
+        values = list(chain.from_iterable(values))
+    if len(values) > limits.elements:
+        raise BadRequest(f"{name!r} has {len(values):,} elements; at most {limits.elements:,} are taken")
+    strange = kinds - (TEXT if text else NUMBERS)
+    if strange:
+        found = ", ".join(sorted(map(_called, strange)))
+        raise BadRequest(f"{name!r} holds {found}; needed {'text' if text else 'numbers'}")
+    if text:
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+    elif type(None) in kinds:
+        array = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    else:
+        array = np.array(values)
+    return array.reshape(shape)
+
+
+def bound(columns: Mapping[str, Array], spec: ModelSpec, sources: Sources) -> dict[str, Array]:
+    """Arrays in the types that a model takes, by the rules of a study (`preprocess.binding.bind`).
+
+    Raises:
+        BadRequest: A value does not fit.
+    """
+    for name in chain.from_iterable(sources.values()):
+        if not columns[name].size:
+            raise BadRequest(f"{name!r} is empty; needed at least 1 row")
+    return as_bad_request(lambda: bind(columns, spec, sources, REQUEST, holds_floats=_any_number_may_be_a_float))
+
+
+def as_bad_request(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Call what refuses data, and blame the request.
+
+    Raises:
+        BadRequest: It refused.
+    """
+    try:
+        return call()
+    except DataError as error:
+        raise BadRequest(str(error).removeprefix(f"{REQUEST}: ")) from error
+
+
+def _any_number_may_be_a_float(name: str) -> bool:  # noqa: ARG001 - JSON has one type of number: 1e8 may be written whole
+    return True
+
+
+def _called(kind: type) -> str:
+    names = {str: "text", dict: "an object", bool: "true or false", type(None): "null", list: "a list"}
+    return names.get(kind, "a number")

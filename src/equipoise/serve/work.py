@@ -1,0 +1,161 @@
+"""One request on its way through a plan: what was asked, what the stages have answered so far, who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.execute.stages import NOT_ASKED, replaced
+
+Array = NDArray[Any]
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request gets.
+
+    Attributes:
+        model: Name of the model that answered.
+        version: Its version.
+        outputs: Output name to array of shape [n, ...], in the order of the request's rows. Not to be written to: equal
+            requests may share it.
+        stage: Place of the stage that answered each row in `Plan.all_stages`, int64[n].
+        confidence: How sure each stage of the plan was of each row, float64[n, stages]; not a number where it was not
+            asked.
+        trusted: Whether the plan trusts each answer, bool[n].
+        degraded: Whether the fallback answered, since the plan could not have in time.
+        cached: Whether the answer was remembered.
+        request_id: The request's own.
+    """
+
+    model: str
+    version: str
+    outputs: dict[str, Array]
+    stage: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    trusted: NDArray[np.bool_]
+    degraded: bool = False
+    cached: bool = False
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one stage answered.
+
+    Attributes:
+        stage: Its place.
+        rows: Which of the request's rows it was asked; null for all.
+        outputs: Output name to [rows, ...].
+        confidence: How sure it was of each, [rows].
+    """
+
+    stage: int
+    rows: Rows | None
+    outputs: Mapping[str, Array]
+    confidence: Array
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A client that waits.
+
+    Attributes:
+        future: Where it gets its answer, or its error.
+        request_id: Its own.
+        deadline_s: When it no longer wants the answer, on the loop's clock; infinite for never.
+        timer: Fires then; null without a deadline.
+    """
+
+    future: asyncio.Future[Answer]
+    request_id: str | None
+    deadline_s: float
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A request that is being answered, for one client or for several that asked the same.
+
+    All of its rows that have no answer yet are in one place at any time: in the queue of a stage, or in a batch.
+
+    Attributes:
+        feeds: Input name to [n, ...].
+        n: Its rows.
+        arrival_s: When the first client came, on the loop's clock.
+        high: Whether it has high priority.
+        outputs: Outputs that are wanted, in order.
+        key: What its answer is remembered under; null for nowhere.
+        left: Rows without an answer that stands; null for all.
+        parts: What stages have answered, in the order they were asked.
+        waiters: Who waits for it.
+        queued_at: Stage whose queue it is in; null where it is in none.
+        over: Answered, failed, or left by everybody.
+    """
+
+    feeds: Mapping[str, Array]
+    n: int
+    arrival_s: float
+    high: bool
+    outputs: tuple[str, ...]
+    key: bytes | None
+    left: Rows | None = None
+    parts: list[Part] = field(default_factory=list)
+    waiters: list[Waiter] = field(default_factory=list)
+    queued_at: int | None = None
+    over: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows without an answer that stands."""
+        return self.n if self.left is None else len(self.left)
+
+    @property
+    def deadline_s(self) -> float:
+        """When nobody wants its answer any more."""
+        return max((waiter.deadline_s for waiter in self.waiters if not waiter.future.done()), default=-np.inf)
+
+
+def assembled(
+    work: Work, model: str, version: str, stages: int, untrusted: Rows, *, simple_where_untrusted: bool
+) -> Answer:
+    """Put together what the stages answered, as `execute.stages.OpenStages.run` does for rows that come together.
+
+    Args:
+        work: Its last stage has answered.
+        model: Name that is served.
+        version: Version that is served.
+        stages: Stages of the plan without the fallback.
+        untrusted: Rows whose last answer the plan does not trust.
+        simple_where_untrusted: Whether those get the first stage's answer. A request of high priority, which that stage
+            was not asked, keeps the last one's.
+
+    Raises:
+        ValueError: Two stages give a row answers of different shapes.
+    """
+    first, *later = work.parts
+    outputs = {name: first.outputs[name] for name in work.outputs if name in first.outputs}
+    answered_by = np.full(work.n, first.stage, dtype=np.int64)
+    confidence = np.full((work.n, stages), NOT_ASKED)
+    if first.stage < stages:
+        confidence[:, first.stage] = first.confidence
+    for part in later:
+        rows = part.rows if part.rows is not None else np.arange(work.n)
+        outputs = {
+            name: replaced(array, rows, part.outputs[name]) for name, array in outputs.items() if name in part.outputs
+        }
+        answered_by[rows] = part.stage
+        if part.stage < stages:
+            confidence[rows, part.stage] = part.confidence
+    trusted = np.ones(work.n, dtype=np.bool_)
+    trusted[untrusted] = False
+    if simple_where_untrusted and later and len(untrusted):
+        outputs = {name: replaced(array, untrusted, first.outputs[name][untrusted]) for name, array in outputs.items()}
+    degraded = work.parts[-1].stage >= stages
+    return Answer(model, version, outputs, answered_by, confidence, trusted, degraded=degraded)

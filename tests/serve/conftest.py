@@ -1,0 +1,181 @@
+"""A real cascade of two tiny models in a real bundle, and a gate that holds a stage's batches back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from equipoise.core.certificate import FloorCertificate
+from equipoise.core.estimate import Estimate
+from equipoise.core.plan import AcceptRule, BatchRule, CacheRule, Fallback, Forecast, Plan, PlanStage, StageModel
+from equipoise.core.profile import Settings
+from equipoise.core.splits import Duplicates, Splits
+from equipoise.execute.plan import OpenPlan, open_plan_from
+from equipoise.execute.stages import OpenStages
+from equipoise.host.environment import environment
+from equipoise.serve import LoadedPlan, load_plan
+from equipoise.store.artifacts import artifact_digest
+from equipoise.store.bundle import write_bundle
+
+Array = NDArray[Any]
+AT_LEAST = 0.7
+LABELS = ("cat", "dog", "eel")
+BATCH = 4
+CACHE = CacheRule(max_entries=100, entry_bytes=100, hit_share=0.5)
+
+
+@dataclass
+class Gate:
+    """Holds back the batches of a stage, counts them, and raises where it is told to."""
+
+    open: threading.Event = field(default_factory=threading.Event)
+    batches: list[int] = field(default_factory=list)
+    raises_on: Callable[[Array], bool] = lambda images: False
+
+    async def reached(self, batches: int) -> None:
+        while len(self.batches) < batches:
+            await asyncio.sleep(0.001)
+
+
+@dataclass
+class GatedSession:
+    """A runtime's session behind a gate."""
+
+    session: Any
+    gate: Gate
+
+    @property
+    def spec(self) -> Any:
+        return self.session.spec
+
+    def prepare(self, feeds: Mapping[str, Array]) -> Any:
+        return self.session.prepare(feeds), feeds["image"]
+
+    def run(self, prepared: Any) -> dict[str, Array]:
+        ready, images = prepared
+        self.gate.batches.append(len(images))
+        assert self.gate.open.wait(60)
+        if self.gate.raises_on(images):
+            raise RuntimeError("the runtime cannot compute this")
+        answers: dict[str, Array] = self.session.run(ready)
+        return answers
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A bundle of two models, and what they answer when they are asked directly."""
+
+    folder: Path
+    loaded: LoadedPlan
+    direct: OpenPlan
+
+    def expected(self, images: Array) -> dict[str, Array]:
+        return self.direct.answer({"image": images})
+
+    def of_stage(self, stage: int, images: Array) -> Array:
+        return self.direct.stages.stages[stage].ask({"image": images})[0]["logits"]
+
+    def gated(self, stage: int, gate: Gate) -> LoadedPlan:
+        """The plan with one of its stages behind a gate."""
+        opened = self.loaded.opened
+        stages = list(opened.stages.stages)
+        session = GatedSession(stages[stage].sessions[0], gate)
+        stages[stage] = replace(stages[stage], sessions=(session,))
+        held = OpenStages(tuple(stages), opened.stages.form, opened.stages.untrusted)
+        return replace(self.loaded, opened=replace(opened, stages=held))
+
+
+def certificate() -> FloorCertificate:
+    quality = Estimate(value=0.9, low=0.8, high=0.95, n=50, method="known")
+    return FloorCertificate(
+        metric="accuracy", floor=0.8, confidence=0.95, n=50, quality=quality, p_value=0.01, method="known", passed=True
+    )
+
+
+def plan_of(
+    digests: Sequence[str], limit_s: float | None, fallback: bool, cache: CacheRule | None, lanes: int, wait_s: float
+) -> Plan:
+    settings = Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=lanes, batch=BATCH)
+    rule = BatchRule(max_rows=BATCH, limit_s=limit_s, max_wait_s=wait_s)
+
+    def stage(digest: str, accept: AcceptRule | None, share: float) -> PlanStage:
+        model = StageModel(artifact=digest, format="onnx", settings=settings)
+        return PlanStage(models=(model,), batch_rule=rule, accept=accept, share=share)
+
+    small, big = digests
+    sure = AcceptRule(measure="max_probability", at_least=AT_LEAST)
+    return Plan(
+        name="cascade",
+        output="logits",
+        output_kind="logits",
+        stages=(stage(small, sure, 1.0), stage(big, None, 0.5)),
+        fallback=Fallback(stage=stage(small, None, 1.0), certificate=certificate()) if fallback else None,
+        cache=cache,
+        usd_per_hour=0.1,
+        forecast=Forecast(
+            quality=0.9, p99_s=0.1, throughput_rps=1, usd_per_million_packed=1, usd_per_million_provisioned=None
+        ),
+    )
+
+
+@pytest.fixture
+def cascade(tmp_path: Path, linear: Any, images: Array) -> Callable[..., Cascade]:
+    """Makes a cascade; `service_s` are the seconds that a batch of each stage is said to take."""
+
+    def make(
+        *,
+        limit_s: float | None = None,
+        fallback: bool = False,
+        cache: CacheRule | None = None,
+        lanes: int = 1,
+        wait_s: float = 0.0,
+        service_s: Sequence[float] = (0.001, 0.001, 0.001),
+        golden: Callable[[dict[str, Array]], dict[str, Array]] = lambda answers: answers,
+    ) -> Cascade:
+        rng = np.random.default_rng(0)
+        weights = [(rng.standard_normal((4, 3)) / 90).astype(np.float32) for _ in range(2)]
+        place = tmp_path / f"made-{len(list(tmp_path.iterdir()))}"
+        place.mkdir()
+        made = [linear(place / name, each) for name, each in zip(("small", "big"), weights, strict=True)]
+        models = {artifact_digest(folder): folder for folder in made}
+        plan = plan_of(list(models), limit_s, fallback, cache, lanes, wait_s)
+        direct = open_plan_from(plan, models)
+        service = [{BATCH: np.array([seconds])} for seconds in service_s[: len(plan.all_stages)]]
+        nothing = Duplicates(exact=0, near=0, in_training=None, conflicting_targets=0)
+        splits = Splits(
+            calibrate=1, search=1, certify=1, groups_in_certify=None, data_digest="0" * 64, duplicates=nothing
+        )
+        folder = place / "bundle"
+        inputs = {"image": images}
+        answers = golden(direct.answer(inputs))
+        write_bundle(
+            folder, plan, None, environment(), splits, LABELS, inputs, answers, models, "# card\n", service=service
+        )
+        return Cascade(folder, load_plan(folder, "m"), direct)
+
+    return make
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def cache_rule() -> CacheRule:
+    return CACHE
+
+
+@pytest.fixture
+def unsure(images: Array, cascade: Callable[..., Cascade]) -> Array:
+    """Images that the first stage is not sure of."""
+    stage = cascade().expected(images)["equipoise_stage"]
+    return images[stage == 1]
