@@ -294,6 +294,16 @@ def test_the_plans_own_first_stage_goes_before_a_faster_fallback() -> None:
     assert short(choice.fallback[0]) == "small"
 
 
+def test_under_a_memory_limit_only_what_is_loaded_anyway_may_be_the_fallback() -> None:
+    limited = {"memory_limit_bytes": 10**9}
+    cascade = World(SPEEDS | {"tiny": 900.0}, LOSSES | {"tiny": 0.12}, floor=0.8).run(facts(SMALL, TINY, **limited))
+    assert cascade.fallback is not None
+    assert short(cascade.fallback[0]) == "small"
+    alone = World({"big": 100.0, "small": 400.0}, {"small": 0.1}, floor=0.8)
+    assert alone.run(facts(SMALL)).fallback is not None
+    assert alone.run(facts(SMALL, **limited)).fallback is None
+
+
 def test_exactly_one_fallback_is_tested_on_the_certify_rows() -> None:
     def opened(floor: float | None) -> int:
         world = World(SPEEDS | {"tiny": 900.0}, LOSSES | {"tiny": 0.3}, floor=floor)

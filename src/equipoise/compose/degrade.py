@@ -110,6 +110,8 @@ def _pick(state: SearchState, chosen: Entrant) -> Screened | None:
         own = [screened for screened in likely if screened.config.name in first]
         if own:
             return own[0]
+    if state.facts.memory_limit_bytes is not None:  # what is not loaded anyway was not weighed beside the plan
+        return None
     if likely:
         return max(likely, key=state.rows_per_s)
     return min(faster, key=lambda screened: _floor_p_value(screened), default=None)
