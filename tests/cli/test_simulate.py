@@ -51,7 +51,10 @@ def samples(first_s, row_s):
     return {rows: (first_s + row_s * rows) * rng.lognormal(0, 0.1, 60) for rows in (1, 4, 16)}
 
 
-def make_bundle(place: Path, *, cascade: bool = False, service: bool = True) -> Path:
+EXACT = CacheRule(max_entries=100, entry_bytes=100, hit_share=0.2)
+
+
+def make_bundle(place: Path, *, cascade: bool = False, service: bool = True, cache: CacheRule = EXACT) -> Path:
     artifact = write_model(place.with_name(f"{place.name}-model"))
     digest = artifact_digest(artifact)
     settings = Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=2, batch=16)
@@ -76,7 +79,7 @@ def make_bundle(place: Path, *, cascade: bool = False, service: bool = True) -> 
         output="y",
         output_kind="logits",
         stages=(stage(accept=rule), stage(share=0.25)) if cascade else (stage(),),
-        cache=CacheRule(max_entries=100, entry_bytes=100, hit_share=0.2) if cascade else None,
+        cache=cache if cascade else None,
         fallback=Fallback(stage=stage(), certificate=floor) if cascade else None,
         usd_per_hour=0.36,
         forecast=Forecast(
@@ -145,6 +148,16 @@ def test_a_keyed_trace_on_several_machines_from_end_to_end(cascade_bundle, keyed
         )
     # A machine's own cache sees only its share of the requests.
     assert result.fleets[1].hit_share <= result.fleets[0].hit_share
+
+
+def test_a_look_up_takes_what_was_measured_and_near_matches_are_told_of(tmp_path, keyed_trace):
+    rule = EXACT.model_copy(update={"lookup_s": 1.23e-4, "near": {"x": 0.5}})
+    measured = equipoise.simulate(make_bundle(tmp_path / "measured", cascade=True, cache=rule), trace=keyed_trace)
+    assumed = equipoise.simulate(make_bundle(tmp_path / "assumed", cascade=True), trace=keyed_trace)
+    assert any("was measured to last 123 µs" in note for note in measured.notes)
+    assert any("near matches" in note for note in measured.notes)
+    assert any("is taken to last 10 µs" in note for note in assumed.notes)
+    assert not any("near matches" in note for note in assumed.notes)
 
 
 def test_the_page_loads_nothing_and_shows_every_picture(cascade_bundle, tmp_path):

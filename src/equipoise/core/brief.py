@@ -121,7 +121,8 @@ class WorkloadBrief(Noun):
     Attributes:
         rate_rps: Mean requests a second; null where nothing is known, or a trace says it.
         arrivals: How requests arrive around that rate.
-        trace: A CSV file with the column `timestamp`, or `period` and `count`; replaces rate and arrivals.
+        trace: A CSV file with the column `timestamp`, and perhaps `key`, `row` and `priority`, or with `period` and
+            `count`; replaces rate and arrivals.
         repeat_share: Share of requests that repeat an earlier one exactly; null where nothing is known, or a trace with
             keys says it.
     """

@@ -221,7 +221,8 @@ KEYS = (
     ),
     BriefKey(
         "workload.trace", "--trace", "workload.trace", spellings.text, TEXT, '"requests.csv"',
-        "Real traffic instead of a rate: a CSV with the column timestamp, or period and count.", is_path=True,
+        "Real traffic instead of a rate: a CSV with timestamp (also key, row, priority), or with period and count.",
+        is_path=True,
     ),
     BriefKey(
         "workload.repeat_share", "--repeat-share", "workload.repeat_share", spellings.share, SHARE, "0.2",
