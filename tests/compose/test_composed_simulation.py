@@ -67,28 +67,34 @@ def test_the_count_that_is_allowed() -> None:
     assert most_false_accepts(1000) == 66
 
 
-@pytest.mark.parametrize("place", [1, 3], ids=["a slice", "groups"])
+@pytest.mark.parametrize("place", [1, 4], ids=["a slice", "groups and a slice"])
 def test_chosen_thresholds_stay_within_alpha_where_the_naive_rule_breaks_it(simulations, place) -> None:
     check_cascades(simulations, place, 300, few=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", range(4), ids=["independent rows", "a slice", "no good one", "groups"])
+@pytest.mark.parametrize(
+    "place", range(5), ids=["independent rows", "a slice", "no good one", "groups", "groups and a slice"]
+)
 def test_chosen_thresholds_stay_within_alpha_in_1000_studies(simulations, place) -> None:
     check_cascades(simulations, place, 1000, few=False)
 
 
-@pytest.mark.parametrize("place", [3], ids=["groups"])
-def test_a_good_cascade_is_found_where_there_is_room(simulations, place) -> None:
+def test_a_good_cascade_is_found_where_there_is_room(simulations) -> None:
     simulation = simulations["false_accepts_composed"]
-    assert simulation.power(40, simulation.SCENARIOS[place]) >= POWER * 40
+    assert simulation.power(40, simulation.SCENARIOS[0]) >= POWER * 40
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", [0, 1, 3], ids=["independent rows", "a slice", "groups"])
-def test_a_good_cascade_is_found_in_300_studies(simulations, place) -> None:
+@pytest.mark.parametrize(
+    ("place", "floor"),
+    # Two claims on grouped rows at twice their margins: even a model without loss fails one of them now and then.
+    [(0, POWER), (1, POWER), (3, POWER), (4, 0.7)],
+    ids=["independent rows", "a slice", "groups", "groups and a slice"],
+)
+def test_a_good_cascade_is_found_in_300_studies(simulations, place, floor) -> None:
     simulation = simulations["false_accepts_composed"]
-    assert simulation.power(300, simulation.SCENARIOS[place]) >= POWER * 300
+    assert simulation.power(300, simulation.SCENARIOS[place]) >= floor * 300
 
 
 FAST_MODES = [
