@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
 NOT_HERE = ("make ", "pip install")
-FEATURES, CLASSES, WIDTH, ROWS = 16, 4, 256, 2000
+FEATURES, CLASSES, WIDTH, ROWS = 4, 4, 256, 2000
 BUDGET = "10s"
 
 
@@ -59,6 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_there_is_something_to_type() -> None:
     assert any(command.startswith("make demo") for command in commands())
     assert any(command.startswith("equipoise optimize") for command in commands())
+    assert any(command.startswith("equipoise serve") for command in commands())
     assert blocks("python")
 
 
@@ -72,18 +76,60 @@ def test_every_link_leads_to_a_file() -> None:
         assert target.startswith("https://") or (REPOSITORY / target).exists(), target
 
 
+class Background:
+    """What the README starts and leaves running, at a free port in place of its own."""
+
+    def __init__(self, program: str, words: list[str]) -> None:
+        place = words.index("--http") + 1
+        self._told, words = words[place], [*words[:place], "0", *words[place + 1 :]]
+        self._process = subprocess.Popen([program, *words], stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._port = next(line for line in self._process.stdout if line.startswith("ready at")).strip().rsplit(":")[-1]
+
+    def here(self, word: str) -> str:
+        """A word of a command with the port that it really has."""
+        return word.replace(f":{self._told}/", f":{self._port}/")
+
+    def end(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(60) == 0
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def asked_with_curl(words: list[str], server: Background) -> None:
+    done = subprocess.run([server.here(word) for word in words], capture_output=True, text=True, check=True)
+    predictions = json.loads(done.stdout)["predictions"]
+    rows = json.loads(words[words.index("-d") + 1])
+    assert len(predictions) == len(rows)
+    assert all(set(one) >= {"label", "confidence"} for one in predictions)
+
+
 def test_the_commands_do_what_they_say(folder: Path) -> None:
     program = shutil.which("equipoise", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         pytest.skip("the command `equipoise` is not installed beside this Python")
-    for command in commands():
-        if command.startswith(NOT_HERE):
-            continue
-        words = command.split()
-        assert words[0] == "equipoise"
-        budget = ["--budget", BUDGET] if words[1] == "optimize" else []
-        done = subprocess.run([program, *words[1:], *budget], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    if shutil.which("curl") is None:
+        pytest.skip("the command `curl` is not installed")
+    with ExitStack() as running:
+        server: Background | None = None
+        for command in commands():
+            if command.startswith(NOT_HERE):
+                continue
+            words = shlex.split(command)
+            if words[0] == "curl":
+                assert server is not None
+                asked_with_curl(words, server)
+                continue
+            assert words[0] == "equipoise"
+            if words[1] == "serve":
+                server = Background(program, words[1:])
+                running.callback(server.end)
+                continue
+            budget = ["--budget", BUDGET] if words[1] == "optimize" else []
+            done = subprocess.run([program, *words[1:], *budget], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        assert server is not None
     answer = json.loads((folder / "equipoise-model" / "result.json").read_text())
     assert answer["decision"] in ("replace", "keep")
     assert {"report.html", "bundle"} <= {path.name for path in (folder / "equipoise-model").iterdir()}

@@ -1,0 +1,79 @@
+"""`equipoise serve`: answer requests with bundles, over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from equipoise.errors import InputError
+
+if TYPE_CHECKING:
+    from equipoise.serve.loading import LoadedPlan
+
+INSTALL = 'pip install "equipoise[serve]"'
+LOCAL = "127.0.0.1"
+
+
+@click.command()
+@click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True)
+@click.option(
+    "--http", metavar="PORT", default="8080", show_default=True, help="PORT of this machine, or ADDRESS:PORT."
+)
+@click.option(
+    "--drain-s",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Seconds between saying `not ready` and taking no more connections, when it is told to stop.",
+)
+def serve(bundles: tuple[str, ...], http: str, drain_s: float) -> None:
+    """Answer requests with each BUNDLE's plan: a folder, or NAME=FOLDER to call it NAME.
+
+    Without a NAME it is called like its folder, or the one above where that is `bundle`. Several bundles of a name are
+    its versions 1, 2 ... in this order, and the last one answers requests that name none. Every bundle is verified
+    first: one that was changed, or answers differently on this machine, is not served.
+
+    There are no keys yet: other machines reach it only where --http names an address, 0.0.0.0:8080 for instance.
+
+    SIGTERM or Ctrl-C: it says `not ready`, answers for --drain-s more, ends what it has begun, and exits with 0. A
+    second one ends it at once.
+    """
+    address, port = _place(http)
+    try:
+        import httptools  # noqa: F401
+        import orjson  # noqa: F401
+        import uvicorn  # noqa: F401
+        import uvloop  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError("equipoise serve", f"{error.name} is not installed", f"run: {INSTALL}") from None
+    from equipoise.serve.process import bound_socket, run
+
+    with bound_socket(address, port) as listening:
+        plans = _load(bundles)
+        for plan in plans:
+            click.echo(f"serving {plan.name}, version {plan.version}: {plan.bundle.plan.name}")
+            for note in plan.notes:
+                click.echo(f"note: {note}")
+        run(plans, listening, drain_s, lambda url: click.echo(f"ready at {url}"))
+
+
+def _load(bundles: tuple[str, ...]) -> list[LoadedPlan]:
+    from equipoise.serve.loading import default_name, load_plan
+
+    plans: list[LoadedPlan] = []
+    for given in bundles:
+        name, equals, folder = given.partition("=")
+        place = Path(folder if equals else given)
+        called = name if equals and name else default_name(place)
+        version = str(1 + sum(plan.name == called for plan in plans))
+        plans.append(load_plan(place, called, version))
+    return plans
+
+
+def _place(http: str) -> tuple[str, int]:
+    address, _, port = http.rpartition(":")
+    if not port.isdigit() or int(port) > 65_535:
+        raise InputError("--http", f"found {http!r}", "needed a port from 0 to 65535, or ADDRESS:PORT")
+    return address.strip("[]") or LOCAL, int(port)

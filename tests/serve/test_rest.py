@@ -1,0 +1,346 @@
+"""The REST transport through real sockets: the protocol's words, plain rows, and everything that can be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import uvicorn
+from numpy.typing import NDArray
+
+from equipoise.execute.stages import STAGE, probabilities
+from equipoise.serve import Engine, LoadedPlan, load_plan
+from equipoise.serve.http import Limits
+from equipoise.serve.rest import Rest
+
+Array = NDArray[Any]
+LABELS = ("cat", "dog", "eel")
+LIMITS = Limits(body_bytes=200_000, elements=50_000, depth=8)
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    engine: Engine
+    call_soon: Callable[..., Any]
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Status, JSON and headers of a response; a body that is neither bytes nor text is sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            sent = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
+            connection.request(method, path, sent, headers or {})
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            assert found["content-type"] == "application/json"
+            return response.status, json.loads(response.read()), found
+        finally:
+            connection.close()
+
+
+@contextmanager
+def served(plans: Sequence[LoadedPlan]) -> Iterator[Server]:
+    """A server in a thread of its own, on a free port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    started: list[tuple[uvicorn.Server, Engine, asyncio.AbstractEventLoop]] = []
+
+    async def main() -> None:
+        async with Engine(plans) as engine:
+            rest = Rest(engine, LIMITS)
+            server = uvicorn.Server(uvicorn.Config(rest, http="httptools", lifespan="off", log_level="critical"))
+            started.append((server, engine, asyncio.get_running_loop()))
+            await server.serve([listening])
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    try:
+        while not started or not started[0][0].started:
+            time.sleep(0.005)
+        _, engine, loop = started[0]
+        yield Server(listening.getsockname()[1], engine, loop.call_soon_threadsafe)
+    finally:
+        started[0][0].should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def made(cascade: Callable[..., Any]) -> Any:
+    return cascade(lanes=2)
+
+
+@pytest.fixture
+def server(made: Any) -> Iterator[Server]:
+    with served([load_plan(made.folder, "m"), load_plan(made.folder, "a b/ü")]) as running:
+        yield running
+
+
+def tensor(images: Array, **changed: Any) -> dict[str, Any]:
+    plain = {"name": "image", "datatype": "UINT8", "shape": list(images.shape), "data": images.ravel().tolist()}
+    return plain | changed
+
+
+def test_the_server_and_its_models_describe_themselves(server: Server) -> None:
+    status, said, _ = server.ask("GET", "/v2")
+    assert (status, said["name"], said["extensions"]) == (200, "equipoise", [])
+    assert server.ask("GET", "/v2/health/live")[:2] == (200, {"live": True})
+    assert server.ask("GET", "/v2/health/ready")[:2] == (200, {"ready": True})
+    for path in ("/v2/models/m", "/v2/models/m/versions/1"):
+        assert server.ask("GET", path)[:2] == (
+            200,
+            {
+                "name": "m",
+                "versions": ["1"],
+                "platform": "equipoise_plan",
+                "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 2, 2]}],
+                "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}],
+            },
+        )
+        assert server.ask("GET", f"{path}/ready")[:2] == (200, {"name": "m", "ready": True})
+
+
+def test_names_are_url_decoded(server: Server) -> None:
+    name = "a b/ü"
+    assert server.ask("GET", f"/v2/models/{quote(name, safe='')}")[1]["name"] == name
+
+
+@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/v2/models/m/versions/1/infer"])
+@pytest.mark.parametrize("flat", [True, False])
+def test_inference_as_the_protocol_writes_it(server: Server, made: Any, images: Array, path: str, flat: bool) -> None:
+    data = images.ravel().tolist() if flat else images.tolist()
+    body = {
+        "id": "request 7",
+        "inputs": [tensor(images, data=data)],
+        "outputs": [{"name": "logits", "parameters": {"binary_data": False}}],
+        "parameters": {"priority": 0, "timeout": 60_000_000},
+    }
+    status, said, _ = server.ask("POST", path, body)
+    assert status == 200
+    assert (said["model_name"], said["model_version"], said["id"]) == ("m", "1", "request 7")
+    (output,) = said["outputs"]
+    assert (output["name"], output["datatype"], output["shape"]) == ("logits", "FP32", [len(images), 3])
+    expected = made.expected(images)["logits"]
+    np.testing.assert_allclose(np.array(output["data"]).reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("high", [1, "high"])
+def test_high_priority_gets_the_last_stage(server: Server, made: Any, images: Array, high: Any) -> None:
+    _, said, _ = server.ask(
+        "POST", "/v2/models/m/infer", {"inputs": [tensor(images)], "parameters": {"priority": high}}
+    )
+    assert "id" not in said
+    expected = made.of_stage(1, images)
+    np.testing.assert_allclose(np.array(said["outputs"][0]["data"]), expected.ravel(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_plain_rows_get_labels(server: Server, made: Any, images: Array, named: bool) -> None:
+    rows = [{"image": image} for image in images.tolist()] if named else images.tolist()
+    status, said, _ = server.ask("POST", "/v1/predict/m", {"rows": rows, "id": "7"} if named else rows)
+    assert status == 200
+    expected = made.expected(images)
+    shares = probabilities(expected["logits"], "logits")
+    assert (said["model"], said["version"], said["degraded"], said.get("id")) == (
+        "m", "1", False, "7" if named else None,
+    )  # fmt: skip
+    assert [row["label"] for row in said["predictions"]] == [LABELS[code] for code in shares.argmax(axis=1)]
+    assert [row["stage"] for row in said["predictions"]] == (expected[STAGE] + 1).tolist()
+    np.testing.assert_allclose([row["confidence"] for row in said["predictions"]], shares.max(axis=1), rtol=1e-5)
+
+
+def test_each_connection_gets_its_own_answers(server: Server, made: Any) -> None:
+    rng = np.random.default_rng(1)
+
+    def client(seed: int) -> None:
+        for _ in range(20):
+            images = rng.integers(0, 256, (1 + seed % 5, 2, 2), dtype=np.uint8)
+            status, said, _ = server.ask("POST", "/v2/models/m/infer", {"id": str(seed), "inputs": [tensor(images)]})
+            assert (status, said["id"]) == (200, str(seed))
+            expected = made.expected(images)["logits"].ravel()
+            np.testing.assert_allclose(said["outputs"][0]["data"], expected, rtol=1e-5, atol=1e-6)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(client, range(8)))
+
+
+IMAGE = np.zeros((1, 2, 2), np.uint8)
+GOOD = tensor(IMAGE)
+BINARY = {key: value for key, value in GOOD.items() if key != "data"}
+INFER, PREDICT = "/v2/models/m/infer", "/v1/predict/m"
+MALFORMED: list[tuple[str, Any]] = [
+    *(
+        (path, body)
+        for path in (INFER, PREDICT)
+        for body in (
+            b"", b"{", b"\xff\xfe", b"null", b"7", b'"text"', b"[]", b"{}", b"NaN", b'{"rows": NaN}',
+            b"[" * 5000 + b"]" * 5000, b'{"a":' * 3000 + b"1" + b"}" * 3000, b"[" * 60 + b"1" + b"]" * 60,
+        )
+    ),
+    (INFER, {"inputs": None}),
+    (INFER, {"inputs": []}),
+    (INFER, {"inputs": {}}),
+    (INFER, {"inputs": [None]}),
+    (INFER, {"inputs": [[]]}),
+    (INFER, {"inputs": [{}]}),
+    (INFER, {"inputs": [GOOD, GOOD]}),
+    (INFER, {"inputs": [GOOD | {"name": "x"}]}),
+    (INFER, {"inputs": [GOOD | {"name": 7}]}),
+    (INFER, {"inputs": [GOOD | {"datatype": "FP32"}]}),
+    (INFER, {"inputs": [GOOD | {"datatype": None}]}),
+    (INFER, {"inputs": [GOOD | {"datatype": ["UINT8"]}]}),
+    *(
+        (INFER, {"inputs": [GOOD | {"shape": shape}]})
+        for shape in (
+            None, 4, "4", [], [4], [1, 2, 2, 1], [2, 2, 1], [-1, 2, 2], [1.0, 2, 2], [True, 2, 2], [10**18, 2, 2],
+            [10**400, 2, 2], ["1", 2, 2], [0, 2, 2], [[1], 2, 2],
+        )
+    ),
+    *(
+        (INFER, {"inputs": [GOOD | {"data": data}]})
+        for data in (
+            None, 1, "1234", {}, [], [1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, "4"], [1, 2, 3, None], [1, 2, 3, 1.5],
+            [1, 2, 3, 256], [1, 2, 3, -1], [1, 2, 3, 10**30], [1, 2, 3, {}], [[1, 2], [3, 4]], [[[1, 2], [3]]],
+            [[1, 2], 3, 4], [[[[1, 2], [3, 4]]]], [[[[[[[[[[1]]]]]]]]]], [[], [], [], []], ["a" * 50_000] + [1] * 3,
+        )
+    ),
+    (INFER, {"inputs": [{**BINARY, "parameters": {"binary_data_size": 4}}]}),
+    (INFER, {"inputs": [tensor(np.zeros((0, 2, 2), np.uint8))]}),
+    *((INFER, {"inputs": [GOOD], "outputs": outputs}) for outputs in (
+        {}, "logits", ["logits"], [{"name": "x"}], [{}], [{"name": "logits"}, {"name": "logits"}], [{"name": None}],
+        [{"name": "logits", "parameters": {"classification": 1}}], [{"name": "logits", "parameters": 1}],
+    )),
+    *((INFER, {"inputs": [GOOD], "parameters": parameters}) for parameters in (
+        None, [], {"priority": "low"}, {"priority": -1}, {"priority": 1.5}, {"priority": []}, {"timeout": -1},
+        {"timeout": "1"}, {"timeout": True}, {"timeout": [1]},
+    )),
+    *((INFER, {"inputs": [GOOD], "id": name}) for name in (7, [], {}, True)),
+    *((PREDICT, body) for body in (
+        {"rows": []}, {"rows": {}}, {"rows": [[[0, 0], [0, 0]]], "x": 1}, [1, 2], [[1, 2]], ["a"], [None], [[]], [{}],
+        [{"x": 1}], [{"image": 1}], [{"image": [[1, 2], [3, 4]]}, {}], [{"image": [[1, 2], [3, 4]]}, [1]],
+        [{"image": [[1, 2], [3, 4]]}, {"image": 1}], [{"image": [[1, 2], [3, "4"]]}], [{"image": {}}],
+        [[[1, 2], [3, 4]], {"image": 1}], [[[1, 2], [3, 300]]], [[[1, 2], [3, None]]], [[[1, 2], [3]]],
+        [{"image": None}], [{"image": []}], {"rows": [[[0, 0], [0, 0]]], "timeout_ms": "x"},
+    )),
+]  # fmt: skip
+
+
+def test_whatever_is_wrong_the_error_is_the_clients_and_says_so(server: Server) -> None:
+    for path, body in MALFORMED:
+        status, said, _ = server.ask("POST", path, body)
+        assert 400 <= status < 500, (path, body, status)
+        assert list(said) == ["error"], (path, body)
+        assert isinstance(said["error"], str), (path, body)
+        assert said["error"], (path, body)
+    status, said, _ = server.ask("POST", INFER, {"inputs": [GOOD]})
+    assert status == 200
+
+
+NOT_THERE: list[tuple[str, str, dict[str, str], int]] = [
+    ("GET", "/", {}, 404),
+    ("GET", "/v2/models", {}, 404),
+    ("GET", "/v2/models/x", {}, 404),
+    ("GET", "/v2/models/m/versions/2", {}, 404),
+    ("GET", "/v2/models/x/ready", {}, 404),
+    ("POST", "/v2/models/x/infer", {}, 404),
+    ("POST", "/v2/models/..%2F..%2Fetc/infer", {}, 404),
+    ("POST", "/v2/models/%FF/infer", {}, 404),
+    ("POST", "/v1/predict/x", {}, 404),
+    ("GET", INFER, {}, 405),
+    ("DELETE", "/v2", {}, 405),
+    ("POST", INFER, {"content-encoding": "gzip"}, 415),
+    ("POST", INFER, {"inference-header-content-length": "0"}, 400),
+]
+
+
+def test_what_is_not_there_is_an_error_of_the_same_shape(server: Server) -> None:
+    for method, path, headers, status in NOT_THERE:
+        found, said, _ = server.ask(method, path, None if method == "GET" else b"{}", headers)
+        assert (found, list(said)) == (status, ["error"]), (method, path)
+
+
+def test_a_body_that_is_too_large_is_refused_told_or_not(server: Server) -> None:
+    status, said, headers = server.ask("POST", INFER, b" " * (LIMITS.body_bytes + 1))
+    assert (status, list(said), headers["connection"]) == (413, ["error"], "close")
+    many = [0] * (LIMITS.elements + 4)
+    status, said, _ = server.ask("POST", INFER, {"inputs": [GOOD | {"shape": [len(many) // 4, 2, 2], "data": many}]})
+    assert (status, "at most 50,000" in said["error"]) == (400, True)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    chunks = (b" " * 10_000 for _ in range(30))
+    try:
+        connection.request("POST", INFER, chunks, {"transfer-encoding": "chunked"}, encode_chunked=True)
+        assert connection.getresponse().status == 413
+    except (BrokenPipeError, ConnectionResetError):  # it hung up on the rest of the body
+        pass
+    finally:
+        connection.close()
+
+
+def test_numbers_that_json_cannot_write_become_null() -> None:
+    from equipoise.serve.rest import _json
+
+    body = _json({"data": np.array([1.0, np.nan, np.inf], np.float32), "more": float("nan")}).body
+    assert json.loads(body) == {"data": [1.0, None, None], "more": None}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.002)
+
+
+def test_a_client_that_hangs_up_leaves(cascade: Callable[..., Any], gate: Any, images: Array) -> None:
+    made = cascade()
+    with served([made.gated(0, gate)]) as server, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(server.ask, "POST", INFER, {"inputs": [tensor(images[:1])]})
+        wait_until(lambda: len(gate.batches) == 1)
+        body = json.dumps({"inputs": [tensor(images[1:2])]}).encode()
+        head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        runner = server.engine._runner("m", None)
+        with socket.create_connection(("127.0.0.1", server.port)) as gone:
+            gone.sendall(head + body)
+            wait_until(lambda: runner._open == 2)
+        wait_until(lambda: runner._open == 1)
+        gate.open.set()
+        status, said, _ = first.result()
+        assert status == 200
+        np.testing.assert_allclose(said["outputs"][0]["data"], made.expected(images[:1])["logits"][0], rtol=1e-5)
+        assert gate.batches == [1]
+
+
+def test_overload_and_deadlines_and_failures_have_their_statuses(
+    cascade: Callable[..., Any], gate: Any, images: Array
+) -> None:
+    made = cascade(limit_s=150, service_s=(100, 0.001))
+    one = {"inputs": [tensor(images[:1])]}
+    gate.raises_on = lambda batch: bool((batch == 255).all())
+    with served([made.gated(0, gate)]) as server, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(server.ask, "POST", INFER, one)
+        wait_until(lambda: len(gate.batches) == 1)
+        status, said, headers = server.ask("POST", INFER, one)
+        assert (status, list(said)) == (429, ["error"])
+        assert int(headers["retry-after"]) >= 1
+        gate.open.set()
+        assert first.result()[0] == 200
+        gate.open.clear()
+        status, said, _ = server.ask("POST", INFER, one | {"parameters": {"timeout": 20_000}})
+        assert (status, "deadline passed" in said["error"]) == (504, True)
+        gate.open.set()
+        wait_until(lambda: server.ask("POST", INFER, one)[0] == 200)
+        status, said, _ = server.ask("POST", INFER, {"inputs": [tensor(np.full((1, 2, 2), 255, np.uint8))]})
+        assert (status, "stage 1 of m failed" in said["error"]) == (500, True)
+        server.call_soon(server.engine.retire)
+        wait_until(lambda: server.ask("GET", "/v2/health/ready")[0] == 503)
+        status, _, headers = server.ask("POST", INFER, one)
+        assert (status, headers["connection"]) == (200, "close")
