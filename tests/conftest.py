@@ -1,4 +1,4 @@
-"""What tests share."""
+"""What tests share: real data, and real, tiny bundles (an image-like ONNX classifier, scikit-learn models)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
+
+from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage, StageModel
+from equipoise.core.profile import Precision, Settings
+from equipoise.core.splits import Duplicates, Splits
+from equipoise.core.tensor import ModelSpec, TensorSpec
+from equipoise.execute.plan import open_plan_from
+from equipoise.host.environment import environment
+from equipoise.store.artifacts import artifact_digest
+from equipoise.store.bundle import write_bundle
 
 Array = NDArray[Any]
 
@@ -60,3 +70,138 @@ def linear() -> Any:
 @pytest.fixture
 def images() -> Array:
     return np.random.default_rng(0).integers(0, 256, (11, 2, 2), dtype=np.uint8)
+
+
+def make_bundle(
+    place: Path,
+    artifact: Path,
+    golden: dict[str, Array],
+    *,
+    runtime: str = "onnxruntime",
+    kind: str = "onnx",
+    precision: Precision = "f32",
+    output: str = "logits",
+    output_kind: str = "logits",
+    labels: tuple[str, ...] | None = None,
+    batch: int = 4,
+    replicas: int = 1,
+    columns: tuple[str, ...] = (),
+) -> Path:
+    """Write a bundle whose golden answers are the plan's own."""
+    settings = Settings(runtime=runtime, precision=precision, threads=1, replicas=replicas, batch=batch)
+    digest = artifact_digest(artifact)
+    model = StageModel(artifact=digest, format=kind, settings=settings)
+    stage = PlanStage(models=(model,), batch_rule=BatchRule(max_rows=batch))
+    forecast = Forecast(
+        quality=0.9, p99_s=0.1, throughput_rps=1, usd_per_million_packed=1, usd_per_million_provisioned=None
+    )
+    plan = Plan(name="tiny", output=output, output_kind=output_kind, stages=(stage,), usd_per_hour=1, forecast=forecast)
+    answers = open_plan_from(plan, {digest: artifact}).answer(golden)
+    nothing = Duplicates(exact=0, near=0, in_training=None, conflicting_targets=0)
+    splits = Splits(calibrate=1, search=1, certify=1, groups_in_certify=None, data_digest="0" * 64, duplicates=nothing)
+    write_bundle(
+        place, plan, None, environment(), splits, labels, golden, answers, {digest: artifact}, "# card\n", columns
+    )
+    return place
+
+
+WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]], dtype=np.float32) / 64
+
+
+@pytest.fixture
+def onnx_bundle(tmp_path: Path, images: Array, linear: Any) -> Path:
+    artifact = linear(tmp_path / "onnx", WEIGHTS)
+    return make_bundle(tmp_path / "onnx-bundle", artifact, {"image": images[:3]}, labels=("cat", "dog", "eel"))
+
+
+@pytest.fixture(scope="session")
+def table() -> pd.DataFrame:
+    random = np.random.default_rng(1)
+    age = random.integers(18, 80, 60)
+    return pd.DataFrame(
+        {
+            "other": "ignored",
+            "age": age,
+            "income": random.random(60) * 10,
+            "town": random.choice(np.array(["Ulm", " NA", "42"], dtype=object), 60),
+            "label": np.where(age > 45, "old", "young"),
+        }
+    )
+
+
+@pytest.fixture
+def sklearn_bundle(tmp_path: Path, table: pd.DataFrame) -> Path:
+    import skops.io
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    columns = make_column_transformer(
+        (StandardScaler(), ["age", "income"]), (OneHotEncoder(handle_unknown="ignore"), ["town"])
+    )
+    estimator = make_pipeline(columns, LogisticRegression()).fit(table[["age", "income", "town"]], table["label"])
+    folder = tmp_path / "sklearn"
+    folder.mkdir()
+    skops.io.dump(estimator, folder / "model.skops")
+    spec = ModelSpec(
+        inputs=(
+            TensorSpec(name="age", dtype="int64", shape=(None, 1)),
+            TensorSpec(name="income", dtype="float64", shape=(None, 1)),
+            TensorSpec(name="town", dtype="string", shape=(None, 1)),
+        ),
+        outputs=(
+            TensorSpec(name="label", dtype="string", shape=(None,)),
+            TensorSpec(name="probabilities", dtype="float64", shape=(None, 2)),
+        ),
+    )
+    (folder / "spec.json").write_text(spec.model_dump_json())
+    golden = {
+        "age": np.array([[20], [70]]),
+        "income": np.array([[1.0], [2.0]]),
+        "town": np.array([["Ulm"], ["42"]], dtype=object),
+    }
+    return make_bundle(
+        tmp_path / "sklearn-bundle",
+        folder,
+        golden,
+        runtime="sklearn",
+        kind="sklearn",
+        precision="f64",
+        output="label",
+        output_kind="labels",
+        labels=("old", "young"),
+    )
+
+
+@pytest.fixture
+def bundled() -> Any:
+    return make_bundle
+
+
+@pytest.fixture
+def array_bundle(tmp_path: Path) -> Path:
+    """A regression on a plain array of two columns, which were `width` and `height` of a table."""
+    import skops.io
+    from sklearn.linear_model import LinearRegression
+
+    features = np.random.default_rng(2).random((30, 2))
+    folder = tmp_path / "array"
+    folder.mkdir()
+    skops.io.dump(LinearRegression().fit(features, features @ [2.0, 3.0]), folder / "model.skops")
+    spec = ModelSpec(
+        inputs=(TensorSpec(name="x", dtype="float64", shape=(None, 2)),),
+        outputs=(TensorSpec(name="value", dtype="float64", shape=(None,)),),
+    )
+    (folder / "spec.json").write_text(spec.model_dump_json())
+    return make_bundle(
+        tmp_path / "array-bundle",
+        folder,
+        {"x": features[:2]},
+        runtime="sklearn",
+        kind="sklearn",
+        precision="f64",
+        output="value",
+        output_kind="value",
+        columns=("width", "height"),
+    )

@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 
 from equipoise.core.certificate import FloorCertificate
 from equipoise.core.estimate import Estimate
-from equipoise.core.plan import AcceptRule, BatchRule, CacheRule, Fallback, Forecast, Plan, PlanStage, StageModel
+from equipoise.core.plan import (
+    AcceptRule,
+    BatchRule,
+    CacheRule,
+    Distrust,
+    DistrustAnswer,
+    Fallback,
+    Forecast,
+    Plan,
+    PlanStage,
+    StageModel,
+)
 from equipoise.core.profile import Settings
 from equipoise.core.splits import Duplicates, Splits
 from equipoise.execute.plan import OpenPlan, open_plan_from
@@ -26,7 +37,7 @@ from equipoise.store.artifacts import artifact_digest
 from equipoise.store.bundle import write_bundle
 
 Array = NDArray[Any]
-AT_LEAST = 0.7
+AT_LEAST, TRUST = 0.7, 0.6
 LABELS = ("cat", "dog", "eel")
 BATCH = 4
 CACHE = CacheRule(max_entries=100, entry_bytes=100, hit_share=0.5)
@@ -101,7 +112,13 @@ def certificate() -> FloorCertificate:
 
 
 def plan_of(
-    digests: Sequence[str], limit_s: float | None, fallback: bool, cache: CacheRule | None, lanes: int, wait_s: float
+    digests: Sequence[str],
+    limit_s: float | None,
+    fallback: bool,
+    cache: CacheRule | None,
+    lanes: int,
+    wait_s: float,
+    distrust: DistrustAnswer | None,
 ) -> Plan:
     settings = Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=lanes, batch=BATCH)
     rule = BatchRule(max_rows=BATCH, limit_s=limit_s, max_wait_s=wait_s)
@@ -111,14 +128,18 @@ def plan_of(
         return PlanStage(models=(model,), batch_rule=rule, accept=accept, share=share)
 
     small, big = digests
+    trust = None if distrust is None else AcceptRule(measure="max_probability", at_least=TRUST)
     sure = AcceptRule(measure="max_probability", at_least=AT_LEAST)
     return Plan(
         name="cascade",
         output="logits",
         output_kind="logits",
-        stages=(stage(small, sure, 1.0), stage(big, None, 0.5)),
+        stages=(stage(small, sure, 1.0), stage(big, trust, 0.5)),
         fallback=Fallback(stage=stage(small, None, 1.0), certificate=certificate()) if fallback else None,
         cache=cache,
+        distrust=None
+        if distrust is None
+        else Distrust(answer=distrust, default="eel", share_answered=0.9, certificate=certificate()),
         usd_per_hour=0.1,
         forecast=Forecast(
             quality=0.9, p99_s=0.1, throughput_rps=1, usd_per_million_packed=1, usd_per_million_provisioned=None
@@ -137,6 +158,7 @@ def cascade(tmp_path: Path, linear: Any, images: Array) -> Callable[..., Cascade
         cache: CacheRule | None = None,
         lanes: int = 1,
         wait_s: float = 0.0,
+        distrust: DistrustAnswer | None = None,
         service_s: Sequence[float] = (0.001, 0.001, 0.001),
         golden: Callable[[dict[str, Array]], dict[str, Array]] = lambda answers: answers,
     ) -> Cascade:
@@ -146,7 +168,7 @@ def cascade(tmp_path: Path, linear: Any, images: Array) -> Callable[..., Cascade
         place.mkdir()
         made = [linear(place / name, each) for name, each in zip(("small", "big"), weights, strict=True)]
         models = {artifact_digest(folder): folder for folder in made}
-        plan = plan_of(list(models), limit_s, fallback, cache, lanes, wait_s)
+        plan = plan_of(list(models), limit_s, fallback, cache, lanes, wait_s, distrust)
         direct = open_plan_from(plan, models)
         service = [{BATCH: np.array([seconds])} for seconds in service_s[: len(plan.all_stages)]]
         nothing = Duplicates(exact=0, near=0, in_training=None, conflicting_targets=0)

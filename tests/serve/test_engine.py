@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from equipoise.errors import (
     StageFailed,
     Unavailable,
 )
-from equipoise.execute.stages import CONFIDENCE, STAGE
+from equipoise.execute.stages import CONFIDENCE, STAGE, TRUSTED
 from equipoise.serve import Answer, Engine, load_plan
 
 Array = NDArray[Any]
@@ -101,6 +102,59 @@ def test_one_who_leaves_disturbs_nobody_and_is_not_computed(cascade: Cascades, g
         for place in (1, 3, 4):
             require_right(found[place], made, images[place : place + 1])
         assert gate.batches == [1, 3]
+
+    run(main())
+
+
+@pytest.mark.parametrize("distrust", ["refer", "simple", "default"])
+def test_what_is_not_trusted_is_told_as_the_plan_itself_tells_it(
+    cascade: Cascades, images: Array, distrust: str
+) -> None:
+    made = cascade(distrust=distrust)
+    expected = made.expected(images)
+    assert 0 < expected[TRUSTED].sum() < len(images)
+
+    async def main() -> None:
+        async with Engine([made.loaded]) as engine:
+            answers = await asyncio.gather(
+                *(engine.infer("m", {"image": images[i : i + 1]}) for i in range(len(images)))
+            )
+            whole = await engine.infer("m", {"image": images})
+        for name, found in (
+            ("logits", np.concatenate([answer.outputs["logits"] for answer in answers])),
+            ("logits", whole.outputs["logits"]),
+            (TRUSTED, np.concatenate([answer.trusted for answer in answers])),
+            (TRUSTED, whole.trusted),
+        ):
+            np.testing.assert_allclose(found, expected[name], rtol=1e-5, atol=1e-6)
+
+    run(main())
+
+
+def test_rows_of_different_lengths_meet_in_a_batch_and_stay_apart(tmp_path: Path, bundled: Any) -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    graph = helper.make_graph(
+        [helper.make_node("ReduceSum", ["x", "axes"], ["total"], keepdims=1)],
+        "sums",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", "length"])],
+        [helper.make_tensor_value_info("total", onnx.TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(np.array([1]), "axes")],
+    )
+    (tmp_path / "sums").mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "sums" / "model.onnx")
+    golden = {"x": np.ones((2, 3), np.float32)}
+    folder = bundled(tmp_path / "bundle", tmp_path / "sums", golden, output="total", output_kind="value", batch=64)
+    rng = np.random.default_rng(0)
+    asked = [rng.integers(0, 9, (1 + i % 3, 1 + i % 5)).astype(np.float32) for i in range(60)]
+
+    async def main() -> None:
+        async with Engine([load_plan(folder, "sums")]) as engine:
+            answers = await asyncio.gather(*(engine.infer("sums", {"x": each}) for each in asked))
+        for each, answer in zip(asked, answers, strict=True):
+            np.testing.assert_array_equal(answer.outputs["total"], each.sum(axis=1, keepdims=True))
 
     run(main())
 

@@ -12,22 +12,44 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 import pytest
 import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from equipoise.execute.plan import open_plan
 from equipoise.execute.stages import STAGE, probabilities
 from equipoise.serve import Engine, LoadedPlan, load_plan
 from equipoise.serve.http import Limits
 from equipoise.serve.rest import Rest
+from equipoise.store.bundle import read_bundle
 
 Array = NDArray[Any]
 LABELS = ("cat", "dog", "eel")
 LIMITS = Limits(body_bytes=200_000, elements=50_000, depth=8)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = ("inputs", "outputs", "parameters", "id", "rows", "timeout_ms", "priority")
+TENSOR_FIELDS = ("name", "datatype", "shape", "data", "parameters")
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> Any:
+    """A good body with some of its parts replaced by anything."""
+    tensor = dict(GOOD) | draw(st.dictionaries(st.sampled_from(TENSOR_FIELDS), JSON, max_size=2))
+    return {"inputs": [tensor]} | draw(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=2))
 
 
 @dataclass(frozen=True)
@@ -248,6 +270,14 @@ def test_whatever_is_wrong_the_error_is_the_clients_and_says_so(server: Server) 
     assert status == 200
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=bodies() | JSON, path=st.sampled_from([INFER, PREDICT]))
+def test_no_body_breaks_the_server(server: Server, body: Any, path: str) -> None:
+    status, said, _ = server.ask("POST", path, json.dumps(body))
+    assert status in (200, 400, 504), (status, said)
+    assert status == 200 or list(said) == ["error"]
+
+
 NOT_THERE: list[tuple[str, str, dict[str, str], int]] = [
     ("GET", "/", {}, 404),
     ("GET", "/v2/models", {}, 404),
@@ -293,6 +323,58 @@ def test_numbers_that_json_cannot_write_become_null() -> None:
 
     body = _json({"data": np.array([1.0, np.nan, np.inf], np.float32), "more": float("nan")}).body
     assert json.loads(body) == {"data": [1.0, None, None], "more": None}
+
+
+def test_a_table_of_numbers_and_text(sklearn_bundle: Path, table: pd.DataFrame) -> None:
+    rows = [*table.drop(columns="label").to_dict("records")[:7], {"age": 30, "income": 3, "town": None}]
+    feeds = {
+        "age": np.array([[row["age"]] for row in rows]),
+        "income": np.array([[float(row["income"])] for row in rows]),
+        "town": np.array([[row["town"]] for row in rows], dtype=object),
+    }
+    expected = open_plan(read_bundle(sklearn_bundle)).answer(feeds)
+    with served([load_plan(sklearn_bundle, "t")]) as server:
+        status, said, _ = server.ask("POST", "/v1/predict/t", rows)
+        assert status == 200
+        assert [row["label"] for row in said["predictions"]] == expected["label"].tolist()
+        confidence = expected["probabilities"].max(axis=1)
+        np.testing.assert_allclose([row["confidence"] for row in said["predictions"]], confidence)
+        kinds = {"age": "INT64", "income": "FP64", "town": "BYTES"}
+        inputs = [
+            {"name": name, "datatype": kinds[name], "shape": list(array.shape), "data": array.ravel().tolist()}
+            for name, array in feeds.items()
+        ]
+        status, said, _ = server.ask("POST", "/v2/models/t/infer", {"inputs": inputs})
+        label, shares = said["outputs"]
+        assert (status, label["datatype"], label["shape"], label["data"]) == (
+            200, "BYTES", [len(rows)], expected["label"].tolist(),
+        )  # fmt: skip
+        assert (shares["datatype"], shares["shape"]) == ("FP64", [len(rows), 2])
+        np.testing.assert_allclose(shares["data"], expected["probabilities"].ravel())
+        for wrong in (
+            [{"age": 30, "income": 3}],
+            [{"age": 30.5, "income": 3, "town": "Ulm"}],
+            [{"age": None, "income": 3, "town": "Ulm"}],
+            [{"age": "30", "income": 3, "town": "Ulm"}],
+            [{"age": 30, "income": 3, "town": 42}],
+            [[30, 3, "Ulm"]],
+            [{"age": 30, "income": None, "town": "Ulm"}, {"age": 30, "income": 3}],
+        ):
+            status, said, _ = server.ask("POST", "/v1/predict/t", wrong)
+            assert (status, list(said)) == (400, ["error"]), wrong
+
+
+def test_columns_that_were_one_array_are_one_again_in_any_order(array_bundle: Path) -> None:
+    expected = open_plan(read_bundle(array_bundle)).answer({"x": np.array([[1.0, 2.0], [3.0, 4.5]])})["value"]
+    with served([load_plan(array_bundle, "a")]) as server:
+        for rows in (
+            [{"height": 2, "width": 1, "more": "x"}, {"width": 3, "height": 4.5, "more": None}],
+            [[1, 2], [3, 4.5]],
+            [{"x": [1, 2]}, {"x": [3, 4.5]}],
+        ):
+            status, said, _ = server.ask("POST", "/v1/predict/a", rows)
+            assert status == 200, said
+            np.testing.assert_allclose([row["value"] for row in said["predictions"]], expected)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -19,6 +19,8 @@ from equipoise.serve.rest import Rest
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 2048
+KEEP_ALIVE_S = 75
+"""Longer than the usual balancers' 60 s: they, who know when they will ask again, should be the ones to hang up."""
 
 
 class _Server(uvicorn.Server):
@@ -67,6 +69,7 @@ async def _serve(
             log_level="warning",
             access_log=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             backlog=BACKLOG,
         )
         server = _Server(config)
