@@ -362,6 +362,13 @@ def test_a_cache_that_costs_more_than_it_saves_is_left_out(dear: dict[str, Any])
     assert choice.chosen.usd_per_million_packed == pytest.approx(choice.cache.usd_per_million_without)
 
 
+def test_a_cache_stays_within_the_memory_limit() -> None:
+    repeats = Repeats(((1000, 0.2), (10_000_000, 0.5)), usd_per_gib_hour=0.0, source="a trace")
+    for limit, expected in ((2 * 10**8, 1000), (10**10, 10_000_000), (10**8 + 1000, None)):
+        choice = World(SPEEDS, LOSSES).run(facts(SMALL, repeats=repeats, memory_limit_bytes=limit))
+        assert (choice.cache and choice.cache.rule.max_entries) == expected
+
+
 def test_what_each_part_saves() -> None:
     choice = World(SPEEDS, LOSSES).run(facts(SMALL))
     assert choice.chosen is not None

@@ -33,7 +33,8 @@ def cache(state: SearchState, chosen: Entrant, *, doubts: bool) -> Generator[Act
         doubts: Whether it will not give every answer: then a near match could be given one that it would not.
 
     Returns:
-        What the cache costs and saves; null where nothing is known of repeats, or it could not be timed.
+        What the cache costs and saves; null where nothing is known of repeats, it could not be timed, or no size of it
+        stays within the memory limit.
     """
     repeats, answered = state.facts.repeats, state.search_actions.get(chosen.config.name)
     if repeats is None or answered is None:
@@ -42,7 +43,7 @@ def cache(state: SearchState, chosen: Entrant, *, doubts: bool) -> Generator[Act
     if not isinstance(looked, LookedUp):
         return None
     best: CacheFigures | None = None
-    for max_entries, hit_share in repeats.hit_shares:
+    for max_entries, hit_share in _that_fit(state, chosen, looked.entry_bytes, repeats):
         rule = CacheRule(max_entries=max_entries, entry_bytes=looked.entry_bytes, hit_share=hit_share)
         figures = _figures(state, chosen, rule, looked.lookup_s, repeats.usd_per_gib_hour, repeats.source)
         if best is None or figures.usd_per_million_with < best.usd_per_million_with:
@@ -52,6 +53,15 @@ def cache(state: SearchState, chosen: Entrant, *, doubts: bool) -> Generator[Act
         if best.chosen:
             _take(state, chosen, best)
     return best
+
+
+def _that_fit(state: SearchState, chosen: Entrant, entry_bytes: int, repeats: Repeats) -> tuple[tuple[int, float], ...]:
+    """The sizes of cache that leave the plan within the memory limit, with their hit shares."""
+    limit = state.facts.memory_limit_bytes
+    if limit is None:
+        return repeats.hit_shares
+    room = limit - state.measured[chosen.name].peak_memory_bytes.value
+    return tuple((size, share) for size, share in repeats.hit_shares if size * entry_bytes <= room)
 
 
 def _with_near(

@@ -29,6 +29,7 @@ from equipoise.report.wording import (
     chance,
     duration,
     floor_bound,
+    loss,
     metric_name,
     money,
     percent,
@@ -254,6 +255,12 @@ def _cache(cache: CacheFigures) -> Markup:
     if rule.near:
         steps = ", ".join(f"{name} to {significant(step)}" for name, step in rule.near.items())
         facts.append(("Near matches", f"inputs are rounded first: {steps}"))
+    if cache.near_certificate is not None:
+        proof = cache.near_certificate
+        most = loss(proof.metric, max(0.0, proof.difference.high or 0.0))
+        facts.append(("Near matches, proved", f"on {proof.n:,} later requests: they lose at most {most}"))
+    if cache.near_reason:
+        facts.append(("Near matches", cache.near_reason))
     if not cache.chosen:
         facts.append(("Why not", cache_reason(cache)))
     return _card("Answers from memory", cache.chosen, ("✓ Chosen", "✗ Left out"), facts)
