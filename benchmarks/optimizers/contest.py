@@ -15,15 +15,7 @@ from typing import Any, TypeVar
 
 from tools import TOOLS, Task, describe, quantize
 
-from equipoise.compose.actions import (
-    Action,
-    Answer,
-    Answered,
-    Build,
-    Race,
-    Raced,
-    Reply,
-)
+from equipoise.compose.actions import Action, Answer, Answered, Build, Race, Raced, Reply
 from equipoise.compose.servable import Config, Entrant
 from equipoise.compose.state import P99_SAMPLES, Screened, SearchState
 from equipoise.compose.tune import tune_settings

@@ -44,7 +44,8 @@ class Search:
     def __init__(self, plan: Config = SMALL, *, rows: int = 1000, judged: bool = True, left_s: float = 100.0) -> None:
         facts = SimpleNamespace(
             repeats=Repeats(((100, 0.2), (1000, 0.3)), 0.004, "a trace", rows), judged=judged, baseline=ORIGINAL,
-            rate_rps=None, memory_limit_bytes=None, mean_rate_rps=None, usd_per_hour=0.1, finish_s=5.0, counts_correct=False,
+            rate_rps=None, memory_limit_bytes=None, mean_rate_rps=None, usd_per_hour=0.1, finish_s=5.0,
+            counts_correct=False,
         )  # fmt: skip
         self.state = SearchState(cast(SearchFacts, facts), remaining_s=left_s)
         self.chosen = Entrant(name="chosen", config=plan, settings=SETTINGS)

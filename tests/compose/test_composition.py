@@ -14,7 +14,6 @@ from equipoise.compose.actions import (
     Answered,
     Best,
     Build,
-    Choice,
     Composable,
     Compose,
     Doubt,
@@ -32,6 +31,7 @@ from equipoise.compose.actions import (
     SpeedPoint,
 )
 from equipoise.compose.certify import Claim, Evidence, judge
+from equipoise.compose.choice import Choice
 from equipoise.compose.servable import Composed, Config, Servable
 from equipoise.compose.solve import solve
 from equipoise.compose.state import Repeats, SearchFacts, WantedDistrust

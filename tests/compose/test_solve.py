@@ -13,7 +13,6 @@ from equipoise.compose.actions import (
     Answered,
     Best,
     Build,
-    Choice,
     Load,
     Loaded,
     Outcome,
@@ -25,6 +24,7 @@ from equipoise.compose.actions import (
     SpeedPoint,
 )
 from equipoise.compose.certify import Claim, Evidence, judge
+from equipoise.compose.choice import Choice
 from equipoise.compose.servable import Config
 from equipoise.compose.solve import solve
 from equipoise.compose.state import SearchFacts

@@ -6,9 +6,10 @@ import math
 from collections.abc import Generator
 from typing import Any
 
-from equipoise.compose.actions import Action, Answered, Choice, Reply, Screening
+from equipoise.compose.actions import Action, Answered, Reply
 from equipoise.compose.caching import cache
 from equipoise.compose.certify import fixed_sequence, order_by_evidence
+from equipoise.compose.choice import Choice, Screening
 from equipoise.compose.degrade import distrust, fallback
 from equipoise.compose.pareto import pareto
 from equipoise.compose.savings import savings_of

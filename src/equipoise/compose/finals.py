@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from equipoise.compose.actions import (
-    Action,
-    Load,
-    Loaded,
-    Race,
-    Raced,
-    Reply,
-    SpeedPoint,
-)
+from equipoise.compose.actions import Action, Load, Loaded, Race, Raced, Reply, SpeedPoint
 from equipoise.compose.servable import Entrant
 from equipoise.compose.state import P99_SAMPLES, SearchState
 from equipoise.core.profile import Settings

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from equipoise.compose.actions import Action, Choice, Reply
+from equipoise.compose.actions import Action, Reply
+from equipoise.compose.choice import Choice
 from equipoise.compose.choose import choose
 from equipoise.compose.composition import compose
 from equipoise.compose.finals import load, race

@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from equipoise.compose.actions import Choice
 from equipoise.compose.certify import Evidence, Judgement, certificate, judge, provable
+from equipoise.compose.choice import Choice
 from equipoise.core.brief import Brief
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate, Provable, SliceVerdict

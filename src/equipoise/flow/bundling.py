@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.compose.actions import Choice
+from equipoise.compose.choice import Choice
 from equipoise.compose.servable import Servable
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate

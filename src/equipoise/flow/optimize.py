@@ -12,18 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from equipoise.compose.actions import (
-    Action,
-    Answer,
-    Answered,
-    Best,
-    Build,
-    Choice,
-    Compose,
-    Outcome,
-    Reply,
-    Speed,
-)
+from equipoise.compose.actions import Action, Answer, Answered, Best, Build, Compose, Outcome, Reply, Speed
+from equipoise.compose.choice import Choice
 from equipoise.compose.solve import solve
 from equipoise.compose.state import SearchFacts, WantedDistrust
 from equipoise.core.brief import Brief

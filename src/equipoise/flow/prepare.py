@@ -26,10 +26,11 @@ from equipoise.core.variant import Variant
 from equipoise.errors import BriefError, DataError, ModelError, SandboxError
 from equipoise.flow.children import open_child
 from equipoise.flow.evidence import MAIN, Judge
+from equipoise.flow.material import Material
 from equipoise.flow.near import check_rows, requests_of
 from equipoise.flow.repeats import known_repeats
 from equipoise.flow.traffic import Traffic
-from equipoise.flow.workbench import CHECK_ROWS, Material
+from equipoise.flow.workbench import CHECK_ROWS
 from equipoise.host.environment import environment
 from equipoise.host.sandbox import Sandbox
 from equipoise.ingest.model import ImportedModel, check_alternative, import_model

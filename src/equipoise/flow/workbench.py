@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,23 +32,21 @@ from equipoise.compose.actions import (
     Speed,
     SpeedPoint,
 )
-from equipoise.compose.near import Requests
 from equipoise.compose.servable import Config, Servable
 from equipoise.compress.base import BuildContext, Fidelity
 from equipoise.compress.build import build
 from equipoise.compress.conversion import check_conversion
-from equipoise.core.brief import LimitsBrief
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
 from equipoise.errors import EquipoiseError, InputError, SandboxError
 from equipoise.flow.children import OPEN_TIMEOUT_S, open_child
 from equipoise.flow.composing import compose_stages, doubt
-from equipoise.flow.evidence import MAIN, Judge
 from equipoise.flow.look_up import look_up
+from equipoise.flow.material import Material, sample_of
 from equipoise.flow.near import match_nearly
 from equipoise.flow.race import race
-from equipoise.flow.traffic import Traffic, put_under_traffic
+from equipoise.flow.traffic import put_under_traffic
 from equipoise.host.sandbox import Sandbox
 from equipoise.measure.session import answer, sweep
 from equipoise.preprocess.rows import Rows
@@ -57,48 +54,12 @@ from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
 CHECK_ROWS = 256
-SAMPLE_ROWS, SAMPLE_BYTES, LEAST_SAMPLE_ROWS = 2048, 64 * 2**20, 256
 CHUNK_BYTES = 8 * 2**20
 BUILD_SHARE = 0.3
 BASELINE_LEAST_S = 10.0
 """What the original's own answers to the certify rows may take at least: without them a whole study is lost."""
 CERTIFY_GRACE_S = 20.0
 """What all proofs together may take past the budget: an answer late by seconds is worth more than none."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the workbench works on.
-
-    Attributes:
-        originals: Recipe source to the variant that was given.
-        baseline: The artifact as given, in its native runtime and precision.
-        native: Format to the runtime and precision that check a conversion into it.
-        splits: `search` and `certify` rows; `trace`, where it is known what a trace's requests asked for.
-        calibration: Rows that techniques may read.
-        output: The output that is judged.
-        judge: Judges outputs on the first rows of a split; null with the metric `none`.
-        traffic: The brief's traffic; null for none.
-        limits: The brief's limits.
-        seed: For everything random.
-        cores: Cores that may be used.
-        environment: Digest of the environment.
-        requests: Of the trace, where it is known what they asked for; null else.
-    """
-
-    originals: dict[str, Variant]
-    baseline: Config
-    native: Callable[[Variant], Config]
-    splits: dict[str, Rows]
-    calibration: Rows
-    output: str
-    judge: Judge | None
-    traffic: Traffic | None
-    limits: LimitsBrief
-    seed: int
-    cores: int
-    environment: str
-    requests: Requests | None = None
 
 
 class Workbench:
@@ -121,7 +82,7 @@ class Workbench:
         self._checks: dict[str, dict[str, Array]] = {}
         self._baseline_answers: dict[tuple[str, int], dict[str, Array]] = {}
         self._child: tuple[tuple[str, int, int, bool], Sandbox] | None = None
-        self.sample = _sample(material.splits["search"])
+        self.sample = sample_of(material.splits["search"])
 
     def close(self) -> None:
         """End the child that is kept."""
@@ -433,10 +394,3 @@ class Workbench:
 
     def _outputs_name(self, action: Answer) -> str:
         return f"{action.split}-{action.content_digest}"
-
-
-def _sample(search: Rows) -> dict[str, Array]:
-    """Rows to time with: a cascade is as fast as its rows are easy, so they are those that it is judged on."""
-    row_bytes = max(1, sum(array[:1].nbytes for array in search.feeds.values()))
-    most = max(LEAST_SAMPLE_ROWS, min(SAMPLE_ROWS, SAMPLE_BYTES // row_bytes))
-    return search.take(np.flatnonzero(search.population == MAIN)[:most]).feeds
