@@ -238,6 +238,29 @@ def test_the_fallback_answers_what_the_plan_could_not_in_time(cascade: Cascades,
     run(main())
 
 
+def test_an_answer_of_the_fallback_is_neither_shared_nor_remembered(
+    cascade: Cascades, gate: Any, images: Array, cache_rule: Any
+) -> None:
+    made = cascade(limit_s=150, service_s=(100, 0.001, 1), fallback=True, cache=cache_rule)
+
+    async def main() -> None:
+        async with Engine([made.gated(0, gate)]) as engine:
+            first = asyncio.create_task(engine.infer("m", {"image": images[:1]}))
+            await gate.reached(1)
+            tasks = [asyncio.create_task(engine.infer("m", {"image": images[1:2]})) for _ in range(2)]
+            patient = asyncio.create_task(engine.infer("m", {"image": images[1:2]}, deadline_s=1e4))
+            await asyncio.sleep(0)
+            gate.open.set()
+            await first
+            assert [answer.degraded for answer in await asyncio.gather(*tasks)] == [True, True]
+            require_right(await patient, made, images[1:2])
+            later = await engine.infer("m", {"image": images[1:2]})
+        require_right(later, made, images[1:2])
+        assert (later.cached, later.degraded) == (True, False)
+
+    run(main())
+
+
 def test_equal_requests_are_computed_once_whoever_leaves(
     cascade: Cascades, gate: Any, images: Array, cache_rule: Any
 ) -> None:
