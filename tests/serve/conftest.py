@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
+import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from numpy.typing import NDArray
 
 from equipoise.core.certificate import FloorCertificate
@@ -32,7 +38,9 @@ from equipoise.core.splits import Duplicates, Splits
 from equipoise.execute.plan import OpenPlan, open_plan_from
 from equipoise.execute.stages import OpenStages
 from equipoise.host.environment import environment
-from equipoise.serve import LoadedPlan, load_plan
+from equipoise.serve import Engine, LoadedPlan, load_plan
+from equipoise.serve.http import Limits
+from equipoise.serve.rest import Rest
 from equipoise.store.artifacts import artifact_digest
 from equipoise.store.bundle import write_bundle
 
@@ -201,3 +209,58 @@ def unsure(images: Array, cascade: Callable[..., Cascade]) -> Array:
     """Images that the first stage is not sure of."""
     stage = cascade().expected(images)["equipoise_stage"]
     return images[stage == 1]
+
+
+LIMITS = Limits(body_bytes=200_000, elements=50_000, depth=8)
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    engine: Engine
+    call_soon: Callable[..., Any]
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Status, JSON and headers of a response; a body that is neither bytes nor text is sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            sent = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
+            connection.request(method, path, sent, headers or {})
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            assert found["content-type"] == "application/json"
+            return response.status, json.loads(response.read()), found
+        finally:
+            connection.close()
+
+
+@contextmanager
+def in_a_thread(plans: Sequence[LoadedPlan]) -> Iterator[Server]:
+    """A server in a thread of its own, on a free port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    started: list[tuple[uvicorn.Server, Engine, asyncio.AbstractEventLoop]] = []
+
+    async def main() -> None:
+        async with Engine(plans) as engine:
+            rest = Rest(engine, LIMITS)
+            server = uvicorn.Server(uvicorn.Config(rest, http="httptools", lifespan="off", log_level="critical"))
+            started.append((server, engine, asyncio.get_running_loop()))
+            await server.serve([listening])
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    try:
+        while not started or not started[0][0].started:
+            time.sleep(0.005)
+        _, engine, loop = started[0]
+        yield Server(listening.getsockname()[1], engine, loop.call_soon_threadsafe)
+    finally:
+        started[0][0].should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def served() -> Any:
+    return in_a_thread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.errors import BadRequest
 from equipoise.preprocess.columns import listed
+from equipoise.serve.binary import array_bytes, binary_array, raw_array
 from equipoise.serve.engine import Priority
 from equipoise.serve.http import Limits
 from equipoise.serve.loading import LoadedPlan
@@ -38,20 +39,38 @@ class InferRequest:
         priority: Its own.
         deadline_s: Seconds within which the answer is wanted; null for no limit.
         request_id: The client's own name for it.
+        binary: Output name to whether it is wanted as bytes.
+        others_binary: Whether outputs that are not named there are.
     """
 
     inputs: dict[str, Array]
-    outputs: list[str] | None
-    priority: Priority
-    deadline_s: float | None
-    request_id: str | None
+    outputs: list[str] | None = None
+    priority: Priority = "normal"
+    deadline_s: float | None = None
+    request_id: str | None = None
+    binary: Mapping[str, bool] = field(default_factory=dict)
+    others_binary: bool = False
 
 
-def infer_request(body: Any, spec: ModelSpec, limits: Limits) -> InferRequest:
+def raw_request(body: memoryview, spec: ModelSpec, limits: Limits) -> InferRequest:
+    """Read a request whose body is the model's only input, in bytes; its outputs come back in bytes.
+
+    Raises:
+        BadRequest: It is not for this model.
+    """
+    if len(spec.inputs) > 1:
+        names = listed([tensor.name for tensor in spec.inputs])
+        raise BadRequest(f"found a body of bytes alone; the model has several inputs ({names}): say which they are")
+    tensor = spec.inputs[0]
+    return InferRequest({tensor.name: raw_array(tensor, body, limits)}, others_binary=True)
+
+
+def infer_request(body: Any, blobs: memoryview, spec: ModelSpec, limits: Limits) -> InferRequest:
     """Read a request.
 
     Args:
         body: The JSON value of its body.
+        blobs: The bytes behind the JSON, of the inputs that say their `binary_data_size`, in order.
         spec: What the model takes.
         limits: What is taken.
 
@@ -66,29 +85,47 @@ def infer_request(body: Any, spec: ModelSpec, limits: Limits) -> InferRequest:
         raise BadRequest(f"an input stands there twice: {listed(names)}")
     if set(names) != set(wanted):
         raise BadRequest(f"found the inputs {listed(names) or 'none'}; the model takes {listed(list(wanted))}")
-    arrays = {name: _array(tensor, wanted[name], limits) for name, tensor in zip(names, tensors, strict=True)}
+    arrays = {}
+    for name, tensor in zip(names, tensors, strict=True):
+        size = _binary_size(name, tensor, len(blobs))
+        blob, blobs = (None, blobs) if size is None else (blobs[:size], blobs[size:])
+        arrays[name] = _array(tensor, wanted[name], blob, limits)
+    if blobs:
+        raise BadRequest(f"{len(blobs):,} bytes stand behind the last input")
     parameters = _object(fields.get("parameters", {}), "parameters")
+    outputs = _outputs(fields.get("outputs"))
     return InferRequest(
         inputs=bound(arrays, spec, {name: (name,) for name in wanted}),
-        outputs=_outputs(fields.get("outputs")),
+        outputs=None if outputs is None else [name for name, _ in outputs],
+        binary={name: binary for name, binary in outputs or () if binary is not None},
+        others_binary=_flag(parameters, "binary_data_output") or False,
         priority=priority(parameters.get("priority")),
         deadline_s=timeout_s(parameters.get("timeout"), MICROSECOND, "microseconds"),
         request_id=request_id(fields.get("id")),
     )
 
 
-def infer_response(answer: Answer) -> dict[str, Any]:
-    """An answer as the protocol writes it; `parameters` say where it is not the plan's usual one."""
+def infer_response(answer: Answer, request: InferRequest) -> tuple[dict[str, Any], list[bytes]]:
+    """An answer as the protocol writes it: a JSON value, and the bytes behind it of the outputs wanted as such.
+
+    `parameters` say where it is not the plan's usual one.
+    """
     said: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version}
     if answer.request_id is not None:
         said["id"] = answer.request_id
     if answer.degraded:
         said["parameters"] = {"degraded": True}
-    said["outputs"] = [
-        {"name": name, "datatype": datatype(array), "shape": list(array.shape), "data": _data(array)}
-        for name, array in answer.outputs.items()
-    ]
-    return said
+    blobs: list[bytes] = []
+    said["outputs"] = outputs = []
+    for name, array in answer.outputs.items():
+        tensor: dict[str, Any] = {"name": name, "datatype": datatype(array), "shape": list(array.shape)}
+        if request.binary.get(name, request.others_binary):
+            blobs.append(array_bytes(array))
+            tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
+        else:
+            tensor["data"] = _data(array)
+        outputs.append(tensor)
+    return said, blobs
 
 
 def model_metadata(plan: LoadedPlan, versions: Sequence[str]) -> dict[str, Any]:
@@ -146,7 +183,19 @@ def request_id(found: Any) -> str | None:
     return found
 
 
-def _array(tensor: Mapping[str, Any], wanted: TensorSpec, limits: Limits) -> Array:
+def _binary_size(name: str, tensor: Mapping[str, Any], most: int) -> int | None:
+    """Bytes of an input behind the JSON; null where its data stand in it."""
+    size = _object(tensor.get("parameters", {}), "parameters").get("binary_data_size")
+    if size is None:
+        return None
+    if type(size) is not int or not 0 <= size <= most:
+        raise BadRequest(f"input {name!r} has the binary_data_size {size!r}; there are {most:,} bytes left for it")
+    if "data" in tensor:
+        raise BadRequest(f"input {name!r} has both data and a binary_data_size; needed one of them")
+    return size
+
+
+def _array(tensor: Mapping[str, Any], wanted: TensorSpec, blob: memoryview | None, limits: Limits) -> Array:
     name = wanted.name
     kind = tensor.get("datatype")
     if kind != DATATYPES[wanted.dtype]:
@@ -154,8 +203,10 @@ def _array(tensor: Mapping[str, Any], wanted: TensorSpec, limits: Limits) -> Arr
     shape = tensor.get("shape")
     if not isinstance(shape, list) or not all(type(axis) is int and axis >= 0 for axis in shape):
         raise BadRequest(f"input {name!r} has the shape {shape!r}; needed a list of whole numbers")
+    if blob is not None:
+        return binary_array(wanted, blob, shape, limits)
     if "data" not in tensor:
-        raise BadRequest(f"input {name!r} has no data; needed a list (binary tensors are not taken here)")
+        raise BadRequest(f"input {name!r} has no data; needed a list, or a binary_data_size and bytes behind the JSON")
     array = json_array(name, tensor["data"], limits, text=wanted.dtype == "string")
     if list(array.shape) == shape:
         return array
@@ -164,14 +215,24 @@ def _array(tensor: Mapping[str, Any], wanted: TensorSpec, limits: Limits) -> Arr
     return array.reshape(shape)
 
 
-def _outputs(found: Any) -> list[str] | None:
+def _outputs(found: Any) -> list[tuple[str, bool | None]] | None:
+    """Outputs that are wanted, and whether as bytes."""
     if found is None:
         return None
-    outputs = _objects(found, "outputs")
-    for output in outputs:
-        if "classification" in _object(output.get("parameters", {}), "parameters"):
+    wanted = []
+    for output in _objects(found, "outputs"):
+        parameters = _object(output.get("parameters", {}), "parameters")
+        if parameters.get("classification"):
             raise BadRequest("classification is not served by this protocol here; see /v1/predict/NAME for labels")
-    return [_name(output, "an output") for output in outputs]
+        wanted.append((_name(output, "an output"), _flag(parameters, "binary_data")))
+    return wanted
+
+
+def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
+    found = parameters.get(name)
+    if found is not None and not isinstance(found, bool):
+        raise BadRequest(f"found the {name} {found!r}; needed true or false")
+    return found
 
 
 def _described(tensor: TensorSpec) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -38,7 +38,7 @@ from equipoise.serve.http import (
     Router,
     Send,
 )
-from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata
+from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata, raw_request
 from equipoise.serve.rows import predict_request, predict_response
 from equipoise.serve.values import parsed
 from equipoise.serve.work import Answer
@@ -51,8 +51,11 @@ STATUS: dict[type[ServeError], HTTPStatus] = {
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-EXTENSIONS: tuple[str, ...] = ()
+EXTENSIONS = ("binary_tensor_data",)
 """Extensions of the protocol that work here, for the server's metadata."""
+JSON_LENGTH = b"inference-header-content-length"
+MOST_DIGITS = 18
+OCTETS_HEADER: Header = (b"content-type", b"application/octet-stream")
 
 log = logging.getLogger(__name__)
 
@@ -134,12 +137,16 @@ class Rest:
         return _json({"name": plan.name, "ready": True})
 
     async def _infer(self, call: Call) -> Response:
-        if b"inference-header-content-length" in call.headers:
-            raise BadRequest("binary tensors are not taken here; send the tensors as JSON")
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
-        body = parsed(await call.body(self._limits.body_bytes))
-        request = infer_request(body, plan.opened.spec, self._limits)
-        return _json(infer_response(await self._answer(call, request, plan.name, plan.version)))
+        spec, limits = plan.opened.spec, self._limits
+        body = memoryview(await call.body(limits.body_bytes))
+        length = _json_length(call, len(body))
+        if length == 0:
+            request = raw_request(body, spec, limits)
+        else:
+            request = infer_request(parsed(body[:length]), body[length:], spec, limits)
+        said, blobs = infer_response(await self._answer(call, request, plan.name, plan.version), request)
+        return _with_blobs(_json(said), blobs) if blobs else _json(said)
 
     async def _predict(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"])
@@ -172,6 +179,22 @@ class Rest:
             raise
         finally:
             gone.cancel()
+
+
+def _json_length(call: Call, body_bytes: int) -> int:
+    """How many bytes of a body are JSON: all, unless a header says how many; 0 for none."""
+    told = call.headers.get(JSON_LENGTH)
+    if told is None:
+        return body_bytes or 1  # an empty body is no JSON, and no tensor either
+    if not told.isdigit() or len(told) > MOST_DIGITS or int(told) > body_bytes:
+        found = told[:MOST_DIGITS].decode("latin-1")
+        raise BadRequest(f"inference-header-content-length is {found}; the body has {body_bytes:,} bytes")
+    return int(told)
+
+
+def _with_blobs(response: Response, blobs: Sequence[bytes]) -> Response:
+    length = (JSON_LENGTH, str(len(response.body)).encode())
+    return Response(response.status, b"".join([response.body, *blobs]), (OCTETS_HEADER, length))
 
 
 def _json(value: Any) -> Response:

@@ -20,7 +20,7 @@ REQUEST = "the request"
 NUMBERS, TEXT = {int, float, bool, type(None)}, {str, type(None)}
 
 
-def parsed(body: bytes) -> Any:
+def parsed(body: bytes | memoryview) -> Any:
     """A body as JSON.
 
     Raises:

@@ -1,0 +1,103 @@
+"""Tensors as bytes, the protocol's binary extension: little-endian rows, text as a length of 4 bytes and UTF-8."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.core.tensor import TensorSpec
+from equipoise.errors import BadRequest
+from equipoise.serve.http import Limits
+
+Array = NDArray[Any]
+LENGTH = struct.Struct("<I")
+
+
+def binary_array(tensor: TensorSpec, data: memoryview, shape: Sequence[int], limits: Limits) -> Array:
+    """A tensor from its bytes.
+
+    Args:
+        tensor: What the model takes.
+        data: All of its bytes.
+        shape: Its shape.
+        limits: What is taken.
+
+    Raises:
+        BadRequest: There are more or fewer bytes than its shape says, or text that is not UTF-8.
+    """
+    count = math.prod(shape)
+    if count > limits.elements:
+        raise BadRequest(f"{tensor.name!r} has {count:,} elements; at most {limits.elements:,} are taken")
+    if tensor.dtype == "string":
+        return _texts(tensor.name, data, count).reshape(shape)
+    kind = _kind(tensor)
+    if len(data) != count * kind.itemsize:
+        raise BadRequest(
+            f"{tensor.name!r} has {len(data):,} bytes; {list(shape)} of {tensor.dtype} takes {count * kind.itemsize:,}"
+        )
+    # A copy is aligned, belongs to nobody else, and does not keep the whole body in memory.
+    array = np.frombuffer(data, kind).reshape(shape)
+    return array != 0 if tensor.dtype == "bool" else array.astype(kind.newbyteorder("="))
+
+
+def raw_array(tensor: TensorSpec, data: memoryview, limits: Limits) -> Array:
+    """The only input of a model from a body that holds nothing else; how many bytes there are says its free axis.
+
+    Raises:
+        BadRequest: They do not say it.
+    """
+    if tensor.dtype == "string":
+        raise BadRequest(f"input {tensor.name!r} takes text: its shape cannot be told from bytes alone")
+    free = [place for place, axis in enumerate(tensor.shape) if place == 0 or axis is None]
+    if len(free) > 1:
+        raise BadRequest(f"input {tensor.name!r} has {len(free)} free axes: its shape cannot be told from bytes alone")
+    row = math.prod(axis for axis in tensor.shape[1:] if axis is not None) * _kind(tensor).itemsize
+    if not data or not row or len(data) % row:
+        raise BadRequest(f"the body has {len(data):,} bytes; input {tensor.name!r} takes {row:,} a row")
+    shape = [len(data) // row, *(axis for axis in tensor.shape[1:] if axis is not None)]
+    return binary_array(tensor, data, shape, limits)
+
+
+def array_bytes(array: Array) -> bytes:
+    """A tensor as bytes."""
+    if array.dtype.kind in "OUS":
+        return b"".join(LENGTH.pack(len(one)) + one for one in map(_encoded, array.ravel().tolist()))
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+
+
+def _kind(tensor: TensorSpec) -> np.dtype[Any]:
+    if tensor.dtype == "bfloat16":
+        raise BadRequest(f"input {tensor.name!r} takes bfloat16, which NumPy has not; export it with a float32 input")
+    return np.dtype("uint8" if tensor.dtype == "bool" else tensor.dtype).newbyteorder("<")
+
+
+def _texts(name: str, data: memoryview, count: int) -> Array:
+    if count * LENGTH.size > len(data):
+        raise BadRequest(f"{name!r} has {len(data):,} bytes, too few for {count:,} texts with their lengths")
+    texts = np.empty(count, dtype=object)
+    place = 0
+    for number in range(count):
+        end = place + LENGTH.size
+        if end <= len(data):
+            place, end = end, end + LENGTH.unpack(data[place:end])[0]
+        if end > len(data):
+            raise BadRequest(f"{name!r} ends within its text {number + 1} of {count:,}")
+        try:
+            texts[number] = str(data[place:end], "utf-8")
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"text {number + 1} of {name!r} is not UTF-8: {error.reason}") from None
+        place = end
+    if place != len(data):
+        raise BadRequest(f"{name!r} has {len(data) - place:,} bytes after its {count:,} texts")
+    return texts
+
+
+def _encoded(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return b"" if value is None else str(value).encode("utf-8", "replace")
