@@ -237,14 +237,14 @@ class Server:
 
 
 @contextmanager
-def in_a_thread(plans: Sequence[LoadedPlan]) -> Iterator[Server]:
+def in_a_thread(plans: Sequence[LoadedPlan], limits: Limits = LIMITS) -> Iterator[Server]:
     """A server in a thread of its own, on a free port."""
     listening = socket.create_server(("127.0.0.1", 0))
     started: list[tuple[uvicorn.Server, Engine, asyncio.AbstractEventLoop]] = []
 
     async def main() -> None:
         async with Engine(plans) as engine:
-            rest = Rest(engine, LIMITS)
+            rest = Rest(engine, limits)
             server = uvicorn.Server(uvicorn.Config(rest, http="httptools", lifespan="off", log_level="critical"))
             started.append((server, engine, asyncio.get_running_loop()))
             await server.serve([listening])

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from equipoise.execute.plan import open_plan
 from equipoise.execute.stages import STAGE, probabilities
 from equipoise.serve import load_plan
+from equipoise.serve.http import Limits
+from equipoise.serve.rest import _json
 from equipoise.store.bundle import read_bundle
 
 Array = NDArray[Any]
@@ -266,9 +268,21 @@ def test_a_body_that_is_too_large_is_refused_told_or_not(server: Any) -> None:
         connection.close()
 
 
-def test_numbers_that_json_cannot_write_become_null() -> None:
-    from equipoise.serve.rest import _json
+@pytest.mark.parametrize("start", [b"", b'{"inputs": ['])
+def test_a_body_that_never_ends_is_given_up(made: Any, served: Any, start: bytes) -> None:
+    head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n".encode()
+    with (
+        served([made.loaded], Limits(body_s=0.05)) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow,
+    ):
+        slow.sendall(head + start)
+        response = http.client.HTTPResponse(slow)
+        response.begin()
+        assert (response.status, response.getheader("connection")) == (408, "close")
+        assert list(json.loads(response.read())) == ["error"]
 
+
+def test_numbers_that_json_cannot_write_become_null() -> None:
     body = _json({"data": np.array([1.0, np.nan, np.inf], np.float32), "more": float("nan")}).body
     assert json.loads(body) == {"data": [1.0, None, None], "more": None}
 

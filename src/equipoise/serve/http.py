@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -24,11 +25,13 @@ class Limits:
         body_bytes: Bytes of its body.
         elements: Numbers or texts of one of its arrays.
         depth: Lists within lists.
+        body_s: Seconds until its body is whole: one that never comes would hold its connection, and a shutdown, open.
     """
 
     body_bytes: int = 64 << 20
     elements: int = 8_000_000
     depth: int = 16
+    body_s: float = 60.0
 
 
 class HttpError(Exception):
@@ -79,13 +82,14 @@ class Call:
     receive: Receive
     names: dict[str, str] = field(default_factory=dict)
 
-    async def body(self, most_bytes: int) -> bytes:
+    async def body(self, limits: Limits) -> bytes:
         """Its body.
 
         Raises:
-            HttpError: It is larger, or compressed.
+            HttpError: It is too large, too late, or compressed.
             ClientGone: The client left before it was whole.
         """
+        most_bytes = limits.body_bytes
         encoding = self.headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
         if encoding not in ("", "identity"):
             found = f"the body is encoded as {encoding}; needed plain bytes"
@@ -93,21 +97,27 @@ class Call:
         told = self.headers.get(b"content-length", b"0")
         if told.isdigit() and len(told) < 19 and int(told) > most_bytes:
             raise _too_large(int(told), most_bytes)
+        try:
+            async with asyncio.timeout(limits.body_s):
+                return await self._received(most_bytes)
+        except TimeoutError:
+            found = f"the body was not whole after {limits.body_s:g} s"
+            raise HttpError(HTTPStatus.REQUEST_TIMEOUT, found, close=True) from None
+
+    async def _received(self, most_bytes: int) -> bytes:
         parts: list[bytes] = []
         size = 0
-        while True:
+        more = True
+        while more:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            part = message.get("body", b"")
-            size += len(part)
+            parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+            size += len(parts[-1])
             if size > most_bytes:
                 raise _too_large(size, most_bytes)
-            if not message.get("more_body", False) and not parts:
-                return bytes(part)
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 Handler = Callable[[Call], Awaitable[Response]]

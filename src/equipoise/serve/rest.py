@@ -139,7 +139,7 @@ class Rest:
     async def _infer(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
         spec, limits = plan.opened.spec, self._limits
-        body = memoryview(await call.body(limits.body_bytes))
+        body = memoryview(await call.body(limits))
         length = _json_length(call, len(body))
         if length == 0:
             request = raw_request(body, spec, limits)
@@ -150,7 +150,7 @@ class Rest:
 
     async def _predict(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"])
-        body = parsed(await call.body(self._limits.body_bytes))
+        body = parsed(await call.body(self._limits))
         request = predict_request(body, plan, self._limits)
         answer = await self._answer(call, request, plan.name, plan.version)
         return _json(predict_response(answer, plan))
