@@ -158,13 +158,20 @@ def alone(world: World, search: Sample, evidence: Evidence) -> list[Rival]:
     return rivals
 
 
-def proved(rivals: Sequence[Rival], certify: Sample, evidence: Evidence) -> Rival | None:
-    """The cheapest that passes in the fixed sequence, surest on the search rows first."""
+def in_order(rivals: Sequence[Rival]) -> list[Rival]:
+    """Those that none beats in both cost and doubt, surest on the search rows first."""
     judged = [rival.judgement for rival in rivals if rival.judgement is not None]
     front = pareto([(rival.cost, judgement.p_value) for rival, judgement in zip(rivals, judged, strict=True)])
-    by_name = {str(index): rivals[index] for index in front}
     order = order_by_evidence({str(index): judged[index] for index in front}, CERTIFY / SEARCH)
-    passed = run_sequence(order, lambda name: judge(by_name[name].answers(certify), evidence).p_value, evidence.alpha)
+    return [rivals[int(name)] for name in order]
+
+
+def proved(rivals: Sequence[Rival], certify: Sample, evidence: Evidence) -> Rival | None:
+    """The cheapest that passes in the fixed sequence."""
+    by_name = {str(place): rival for place, rival in enumerate(in_order(rivals))}
+    passed = run_sequence(
+        list(by_name), lambda name: judge(by_name[name].answers(certify), evidence).p_value, evidence.alpha
+    )
     return min((by_name[name] for name in passed), key=lambda rival: rival.cost, default=None)
 
 

@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 from composed_world import Sample, World, draw, evidence_of, remembered_bounds, trusted
 from false_accepts import ALPHA, CERTIFY, GROUP_SIZE, METRIC, SEARCH, normal_scores
-from false_accepts_composed import SCENARIOS, Rival, alone, compose, mixed_world, proved, roomy_world
+from false_accepts_composed import SCENARIOS, Rival, alone, compose, in_order, mixed_world, proved, roomy_world
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtri
@@ -110,7 +110,7 @@ def fallback_of_choice(grouped: bool, rng: np.random.Generator, room: float) -> 
     """
     world = mixed_world(replace(SCENARIOS[0], grouped=grouped), rng)
     search, certify = draw(world, SEARCH, grouped, rng), draw(world, CERTIFY, grouped, rng)
-    chosen = _chosen(world, search, certify)
+    chosen, _ = _chosen(world, search, certify)
     faster = [model for model in range(1, len(world.cost)) if FIRST_FASTER * world.cost[model] * 1e-3 < chosen.cost]
     floors = {model: world.true_quality((model,), (None,)) - room for model in faster or [1]}
 
@@ -128,21 +128,38 @@ def fallback_of_choice(grouped: bool, rng: np.random.Generator, room: float) -> 
     return Trial(certificate, floors[pick] + room, certificate.quality.value >= floors[pick])
 
 
-def doubting_choice(grouped: bool, rng: np.random.Generator, room: float) -> Trial:
-    """What was chosen, in part by its luck on these very certify rows, refers what its last stage does not trust."""
-    world = mixed_world(replace(SCENARIOS[0], grouped=grouped), rng)
-    search, certify = draw(world, SEARCH, grouped, rng), draw(world, CERTIFY, grouped, rng)
-    return _distrust(world, _chosen(world, search, certify), search, evidence_of(search, world), certify, room)
+def doubting_choice(shared: bool, rng: np.random.Generator, room: float) -> Trial:
+    """What was chosen, in part by its luck on these very certify rows, refers what its last stage does not trust.
+
+    Args:
+        shared: Whether alpha is shared out among the plans that might have been chosen.
+        rng: Of the study.
+        room: From the floor to the true quality.
+    """
+    world = mixed_world(SCENARIOS[0], rng)
+    search, certify = draw(world, SEARCH, False, rng), draw(world, CERTIFY, False, rng)
+    chosen, plans = _chosen(world, search, certify)
+    alpha = ALPHA / plans if shared else ALPHA
+    return _distrust(world, chosen, search, evidence_of(search, world), certify, room, alpha)
 
 
-def _chosen(world: World, search: Sample, certify: Sample) -> Rival:
-    """What a study chooses; the original where nothing is proved."""
+def _chosen(world: World, search: Sample, certify: Sample) -> tuple[Rival, int]:
+    """What a study chooses, the original where nothing is proved; and how many plans it might have chosen."""
     evidence = evidence_of(search, world)
     rivals = [*compose(world, search, evidence)[0], *alone(world, search, evidence)]
-    return proved(rivals, certify, evidence_of(certify, world)) or Rival((0,), (None,), 1e-3 * world.cost[0])
+    original = Rival((0,), (None,), 1e-3 * world.cost[0])
+    return proved(rivals, certify, evidence_of(certify, world)) or original, len(in_order(rivals)) + 1
 
 
-def _distrust(world: World, plan: Rival, search: Sample, evidence: Evidence, certify: Sample, room: float) -> Trial:
+def _distrust(
+    world: World,
+    plan: Rival,
+    search: Sample,
+    evidence: Evidence,
+    certify: Sample,
+    room: float,
+    alpha: float = ALPHA,
+) -> Trial:
     """Calibrate on the search rows that reach the last stage, and test the answers that are then given."""
     last = plan.stages[-1]
     reached = evidence.main.rows[plan.answered_by(search) == len(plan.stages) - 1]
@@ -158,7 +175,7 @@ def _distrust(world: World, plan: Rival, search: Sample, evidence: Evidence, cer
         certify.target[given],
         quality - room,
         None if certify.groups is None else certify.groups[given],
-        1 - ALPHA,
+        1 - alpha,
     )
     return Trial(certificate, quality, certificate.quality.value >= quality - room)
 
@@ -210,6 +227,7 @@ MODES: dict[str, Play] = {
     f"distrust, groups of {GROUP_SIZE}": partial(doubting_model, True),
     "distrust, a cascade": partial(doubting_cascade, False),
     "distrust of what was chosen": partial(doubting_choice, False),
+    "the same, alpha shared": partial(doubting_choice, True),
 }
 
 

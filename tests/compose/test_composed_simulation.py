@@ -104,7 +104,8 @@ FAST_MODES = [
 ]
 SLOW_MODES = ["fallback, log loss", "distrust, a model", "distrust, groups of 10", "distrust, a cascade"]
 
-OF_THE_CHOSEN = ["fallback of what was chosen", "distrust of what was chosen"]
+# At the full alpha, distrust of a plan that the same rows chose is offered too often: see docs/decisions/0007.
+OF_THE_CHOSEN = ["fallback of what was chosen", "the same, alpha shared"]
 
 
 @pytest.mark.parametrize(("mode", "studies"), FAST_MODES)
