@@ -323,6 +323,17 @@ def test_distrust_is_tested_by_itself_and_reported() -> None:
     assert proved.certificate.passed
 
 
+def test_distrust_is_held_to_alpha_shared_by_the_plans_that_the_same_rows_chose_among() -> None:
+    class Marginal(World):
+        def answered(self, action: Answer) -> Answered:
+            found = super().answered(action)
+            proved = found.floor and found.floor.model_copy(update={"p_value": 0.03, "passed": True})
+            return replace(found, floor=proved)
+
+    choice = Marginal(SPEEDS, LOSSES, floor=0.9).run(facts(SMALL, distrust=WantedDistrust("refer", 0.6, None)))
+    assert choice.doubting == "its quality, 0.998, is not proved to reach the floor of 0.9"
+
+
 @pytest.mark.parametrize(
     ("wanted", "floor", "why"),
     [

@@ -44,7 +44,7 @@ def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
         entrant = state.entrants[chosen]
         extras = {
             "fallback": (yield from fallback(state, entrant)),
-            "doubting": (yield from distrust(state, entrant)),
+            "doubting": (yield from distrust(state, entrant, plans=state.planned + 1)),
         }
         doubts = isinstance(extras["doubting"], tuple)
         extras["cache"] = yield from cache(state, entrant, doubts=doubts)
@@ -114,6 +114,7 @@ def _open_certify(
     if best_alone is not None and best_alone not in order:
         # Behind all others, a test can cost none of them its place: it is for what composing saves over it.
         order = (*order, best_alone)
+    state.planned = len(order)
     sequence = fixed_sequence(order, alpha=1 - state.facts.confidence)
     opened: list[str] = []
     try:

@@ -12,6 +12,7 @@ from equipoise.compose.actions import Action, Answer, Answered, Doubt, Doubted, 
 from equipoise.compose.composition import FIRST_FASTER
 from equipoise.compose.servable import Composed, Config, Entrant, Part, single
 from equipoise.compose.state import Screened, SearchState
+from equipoise.core.certificate import FloorCertificate
 from equipoise.core.plan import Distrust
 from equipoise.core.profile import Settings
 from equipoise.core.result import DegradedMode
@@ -42,12 +43,15 @@ def fallback(state: SearchState, chosen: Entrant) -> Generator[Action, Reply, tu
     return config, mode
 
 
-def distrust(state: SearchState, chosen: Entrant) -> Generator[Action, Reply, tuple[Composed, Distrust] | str | None]:
+def distrust(
+    state: SearchState, chosen: Entrant, plans: int
+) -> Generator[Action, Reply, tuple[Composed, Distrust] | str | None]:
     """Have what was chosen say where it does not trust its answer, and test what is then given against the floor.
 
     Args:
         state: What the search knows.
         chosen: What was chosen.
+        plans: How many might have been chosen by the rows that now test it.
 
     Returns:
         The same with a doubting last stage, and what was proved of it; why there is none, in words; null where none was
@@ -82,15 +86,24 @@ def distrust(state: SearchState, chosen: Entrant) -> Generator[Action, Reply, tu
     )
     if not isinstance(answered, Answered) or answered.floor is None or answered.trusted is None:
         return "it could not be tested"
-    if not answered.floor.passed:
-        found = answered.floor
+    found = _shared(answered.floor, plans)
+    if not found.passed:
         return f"its quality, {found.quality.value:.4g}, is not proved to reach the floor of {found.floor:g}"
     if wanted.answer != "refer" and answered.judgement is not None and not answered.judgement.passed:
         return "with it, the plan is not proved to stay within the margin"
-    proved = Distrust(
-        answer=wanted.answer, default=wanted.default, share_answered=answered.trusted, certificate=answered.floor
-    )
+    proved = Distrust(answer=wanted.answer, default=wanted.default, share_answered=answered.trusted, certificate=found)
     return doubting, proved
+
+
+def _shared(floor: FloorCertificate, plans: int) -> FloorCertificate:
+    """The same test at alpha divided by the plans that its rows chose among: luck in the choice is luck in the test."""
+    alpha = (1 - floor.confidence) / plans
+    return floor.model_copy(
+        update={
+            "passed": floor.p_value <= alpha,
+            "method": f"{floor.method}, at {alpha:.3g}: {1 - floor.confidence:.3g} shared by {plans} plans",
+        }
+    )
 
 
 def _pick(state: SearchState, chosen: Entrant) -> Screened | None:

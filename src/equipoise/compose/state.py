@@ -172,6 +172,7 @@ class SearchState:
         loaded: What the traffic brought, by entrant name.
         certified: What the certify split says, by entrant name.
         certify_actions: How it was opened, by entrant name.
+        planned: Candidates in the fixed sequence, whether or not it came to all of them.
     """
 
     facts: SearchFacts
@@ -189,6 +190,7 @@ class SearchState:
     loaded: dict[str, Loaded] = field(default_factory=dict)
     certified: dict[str, Judgement] = field(default_factory=dict)
     certify_actions: dict[str, Answer] = field(default_factory=dict)
+    planned: int = 0
 
     # --- asking -------------------------------------------------------------------------------------------------
 
