@@ -25,6 +25,8 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/false_accepts.py
+	$(BIN)/python benchmarks/false_accepts_composed.py
+	$(BIN)/python benchmarks/false_accepts_degraded.py
 	$(BIN)/python benchmarks/simulator.py
 	$(BIN)/python benchmarks/optimizers/run.py
 
