@@ -104,7 +104,7 @@ FAST_MODES = [
 ]
 SLOW_MODES = ["fallback, log loss", "distrust, a model", "distrust, groups of 10", "distrust, a cascade"]
 
-# At the full alpha, distrust of a plan that the same rows chose is offered too often: see docs/decisions/0007.
+# At the full alpha, distrust of a plan that the same rows chose would be offered too often: see docs/decisions/0007.
 OF_THE_CHOSEN = ["fallback of what was chosen", "the same, alpha shared"]
 
 
