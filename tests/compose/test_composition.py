@@ -140,7 +140,9 @@ class World:
         if short(composed) not in self.speed:
             return Composable(options=(), tried=5, best="none of its thresholds is likely to pass")
         rate = self.speed[short(composed)]
-        return Composable(options=(Option(composed=composed, rows_per_s=rate, power=self.power),), tried=5)
+        return Composable(
+            options=(Option(composed=composed, rows_per_s=rate, p_value=1e-12, power=self.power),), tried=5
+        )
 
     def answered(self, action: Answer) -> Answered:
         name = short(action.config)

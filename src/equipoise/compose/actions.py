@@ -142,11 +142,13 @@ class Option(Noun):
     Attributes:
         composed: Its stages and thresholds.
         rows_per_s: Forecast from its stages' speeds and shares.
-        power: Estimated probability that it passes on the certify rows.
+        p_value: On search rows that did not choose its thresholds.
+        power: Probability that it passes on the certify rows, estimated from the same.
     """
 
     composed: Composed
     rows_per_s: float
+    p_value: float
     power: float
 
 

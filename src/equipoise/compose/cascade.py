@@ -116,20 +116,27 @@ def promising(found: Sequence[Thresholds], most: int) -> list[Thresholds]:
     confidence is chosen by what it makes of several powers, not of the one that is wanted; a threshold only counts
     where the surer ones of that measure look likely too; and a surer one goes beside the cheapest.
     """
-    chosen: list[Thresholds] = []
+    chosen = [each for power in (WANTED_POWER, SURE_POWER) if (each := pick(found, power)) is not None]
+    if not chosen and found:
+        surest = likeliest(found)
+        chosen += [surest] if surest.power >= LEAST_POWER else []
+    unique = [each for place, each in enumerate(chosen) if each not in chosen[:place]]
+    return unique[:most]
+
+
+def pick(found: Sequence[Thresholds], power: float) -> Thresholds | None:
+    """The cheapest that is likely to pass, by the measure that is best over several powers; null where none is."""
     by_measure: dict[tuple[str, ...], list[Thresholds]] = {}
     for each in found:
         by_measure.setdefault(tuple(rule.measure for rule in each.accepts if rule is not None), []).append(each)
     best = max(by_measure.values(), key=_speed_at_several_powers, default=[])
-    for power in (WANTED_POWER, SURE_POWER):
-        likely = _likely_with_all_surer(best, power)
-        if likely:
-            chosen.append(likely[-1])
-    if not chosen and found:
-        likeliest = max(found, key=lambda each: (each.power, each.rows_per_s))
-        chosen += [likeliest] if likeliest.power >= LEAST_POWER else []
-    unique = [each for place, each in enumerate(chosen) if each not in chosen[:place]]
-    return unique[:most]
+    likely = _likely_with_all_surer(best, power)
+    return likely[-1] if likely else None
+
+
+def likeliest(found: Sequence[Thresholds]) -> Thresholds:
+    """The one most likely to pass, the fastest of equals."""
+    return max(found, key=lambda each: (each.power, each.rows_per_s))
 
 
 def _speed_at_several_powers(found: Sequence[Thresholds]) -> float:

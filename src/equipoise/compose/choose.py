@@ -8,7 +8,7 @@ from typing import Any
 
 from equipoise.compose.actions import Action, Answered, Reply
 from equipoise.compose.caching import cache
-from equipoise.compose.certify import fixed_sequence, order_by_evidence
+from equipoise.compose.certify import fixed_sequence, surest_first
 from equipoise.compose.choice import Choice, Screening
 from equipoise.compose.degrade import distrust, fallback
 from equipoise.compose.pareto import pareto
@@ -109,8 +109,8 @@ def _open_certify(
     for name in rivals:
         if name not in (*front, best_alone):
             state.give_up(state.entrants[name].config, "choose", "another finalist is cheaper and surer")
-    judgements = {name: judgement for name in front if (judgement := state.screened_of(name).judgement)}
-    order = order_by_evidence(judgements, state.split_scale)
+    screened = {name: state.screened_of(name) for name in front}
+    order = surest_first({name: (state.doubt(each), state.power(each)) for name, each in screened.items()})
     if best_alone is not None and best_alone not in order:
         # Behind all others, a test can cost none of them its place: it is for what composing saves over it.
         order = (*order, best_alone)

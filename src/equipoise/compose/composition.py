@@ -183,7 +183,7 @@ def _timed(state: SearchState, option: Option) -> Generator[Action, Reply, Scree
     points = yield from state.speed(composed, 1, batches=TUNE_BATCHES, seconds=TUNE_SECONDS)
     if points is None:
         return None
-    screened = Screened(composed, {(state.facts.cores, 1): points})
+    screened = Screened(composed, {(state.facts.cores, 1): points}, unflattered=(option.p_value, option.power))
     if state.facts.cores > 1 and not state.phase_is_over(COMPOSE_UNTIL):
         more = yield from state.speed(
             composed, state.facts.cores, threads=1, batches=TUNE_BATCHES, seconds=TUNE_SECONDS, fatal=False

@@ -129,13 +129,23 @@ class SearchFacts:
 
 @dataclass
 class Screened:
-    """A config that was timed and judged: speeds by (threads, replicas), and what the search split says of it."""
+    """What was timed and judged.
+
+    Attributes:
+        config: What.
+        points: Its speeds by (threads, replicas).
+        judgement: What the search split says of it; null with the metric `none`.
+        quality: The metric on the search rows.
+        floor: Against the floor, by itself; null where none was given.
+        unflattered: Of a composition, p-value and power on search rows that did not choose its thresholds.
+    """
 
     config: Servable
     points: dict[tuple[int, int], tuple[SpeedPoint, ...]]
     judgement: Judgement | None = None
     quality: Estimate | None = None
     floor: FloorCertificate | None = None
+    unflattered: tuple[float, float] | None = None
 
     def fastest(self, longest_s: float = math.inf) -> tuple[tuple[int, int], SpeedPoint]:
         """The setting of most rows a second whose batches take at most `longest_s`; else that of the quickest batch.
@@ -368,10 +378,14 @@ class SearchState:
 
     def doubt(self, screened: Screened) -> float:
         """Its p-value on the search split: 0 is beyond doubt."""
+        if screened.unflattered is not None:
+            return screened.unflattered[0]
         return 0.0 if screened.judgement is None else screened.judgement.p_value
 
     def power(self, screened: Screened) -> float:
         """Probability to pass on the certify split, estimated from the search split."""
+        if screened.unflattered is not None:
+            return screened.unflattered[1]
         return 1.0 if screened.judgement is None else power_on(screened.judgement, self.split_scale)
 
     @property

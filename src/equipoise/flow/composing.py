@@ -6,8 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from equipoise.compose.actions import Answer, Asked, Composable, Compose, Doubt, Doubted, Option
-from equipoise.compose.cascade import LEAST_POWER, StageRows, Thresholds, confidences, promising, search_thresholds
-from equipoise.compose.certify import Evidence, judge, power_on
+from equipoise.compose.cascade import (
+    LEAST_POWER,
+    SURE_POWER,
+    StageRows,
+    Thresholds,
+    confidences,
+    promising,
+    search_thresholds,
+)
+from equipoise.compose.certify import WANTED_POWER, Evidence, judge, power_on
+from equipoise.compose.cross_fitting import cross_fitted
 from equipoise.compose.servable import Composed
 from equipoise.compose.wording import quality_reason
 from equipoise.core.plan import AcceptRule, AnswerForm
@@ -48,7 +57,24 @@ def compose_stages(
         likeliest = max(found, key=lambda each: each.power)
         best = f"at its surest thresholds, {quality_reason(likeliest.judgement)}"
         return Composable(options=(), tried=len(found), best=best)
-    return Composable(options=tuple(_option(action, each, form) for each in chosen), tried=len(found))
+    options = []
+    best = ""
+    for each in chosen:
+        unflattered = cross_fitted(
+            stages,
+            evidence,
+            power=SURE_POWER if each.power >= SURE_POWER else WANTED_POWER,
+            replicas=action.replicas,
+            longest_s=action.longest_s,
+            scale=action.scale,
+            seed=judged_by.seed,
+        )
+        power = power_on(unflattered, action.scale)
+        if power >= LEAST_POWER:
+            options.append(_option(action, each, form, unflattered.p_value, power))
+        else:
+            best = f"on rows that did not choose its thresholds, {quality_reason(unflattered)}"
+    return Composable(options=tuple(options), tried=len(found), best=best)
 
 
 def doubt(action: Doubt, evidence: Evidence, judged_by: Judge, load: Callable[[Answer], Outputs]) -> Doubted:
@@ -99,12 +125,13 @@ def _ensemble(action: Compose, stage: StageRows, evidence: Evidence, form: Answe
     if power < LEAST_POWER:
         return Composable(options=(), tried=1, best=quality_reason(judgement))
     composed = Composed(parts=(action.stages[0].part,), form=form)
-    return Composable(options=(Option(composed=composed, rows_per_s=rows / seconds, power=power),), tried=1)
+    option = Option(composed=composed, rows_per_s=rows / seconds, p_value=judgement.p_value, power=power)
+    return Composable(options=(option,), tried=1)
 
 
-def _option(action: Compose, found: Thresholds, form: AnswerForm) -> Option:
+def _option(action: Compose, found: Thresholds, form: AnswerForm, p_value: float, power: float) -> Option:
     parts = tuple(
         asked.part.model_copy(update={"accept": accept, "share": share})
         for asked, accept, share in zip(action.stages, found.accepts, found.shares, strict=True)
     )
-    return Option(composed=Composed(parts=parts, form=form), rows_per_s=found.rows_per_s, power=found.power)
+    return Option(composed=Composed(parts=parts, form=form), rows_per_s=found.rows_per_s, p_value=p_value, power=power)
