@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equipoise.compose.cascade import StageRows, likeliest, pick, promising, search_thresholds
+from equipoise.compose.cascade import StageRows, promising, search_thresholds
 from equipoise.compose.certify import Claim, Evidence, judge
 from equipoise.compose.cross_fitting import cross_fitted
 from equipoise.core.certificate import Margin

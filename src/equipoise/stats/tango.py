@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ def tango_z(harmed: ArrayLike, helped: ArrayLike, n: ArrayLike, drop: ArrayLike)
     return z
 
 
+@lru_cache(maxsize=65_536)  # many thresholds of a cascade change the same numbers of answers
 def tango_bounds(harmed: float, helped: float, n: float, z: float) -> tuple[float, float]:
     """The two one-sided score bounds of the drop: where `tango_z` passes +z and -z.
 
