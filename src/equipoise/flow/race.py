@@ -125,27 +125,42 @@ def _take_turns(runners: list[_Runner], action: Race, deadline: float, raced: Ra
     turns_s = _shares(needs, max(least_s, deadline - time.monotonic()) / action.rounds)
     for _ in range(action.rounds):
         for runner, turn_s in zip(runners, turns_s, strict=True):
-            name = runner.entrant.name
-            if name in raced.failures:
-                continue
-            least = min(math.ceil(action.samples / action.rounds), max(2, int(turn_s / runner.batch_s)))
-            try:
-                turn = runner.child.call(
-                    time_batches, runner.entrant.settings.batch, 0.9 * turn_s, least, timeout_s=10 + 20 * turn_s
-                )
-            except EquipoiseError as error:
-                raced.failures[name] = _failure(runner.entrant, error)
-                continue
-            runner.child.pause()
-            runner.rounds.append(turn)
+            _take_turn(runner, turn_s, action, raced)
         if time.monotonic() > deadline and len(runners[0].rounds) >= LEAST_ROUNDS:
             return
+    short = [pair for pair in zip(runners, turns_s, strict=True) if _samples(pair[0]) < action.samples]
+    while short and time.monotonic() < deadline:  # a noisy turn cost someone the last few samples that bound a p99
+        for runner, turn_s in short:
+            _take_turn(runner, turn_s, action, raced)
+        short = [
+            (runner, turn_s)
+            for runner, turn_s in short
+            if _samples(runner) < action.samples and runner.entrant.name not in raced.failures
+        ]
+
+
+def _take_turn(runner: _Runner, turn_s: float, action: Race, raced: Raced) -> None:
+    name, settings = runner.entrant.name, runner.entrant.settings
+    if name in raced.failures:
+        return
+    least = min(math.ceil(action.samples / action.rounds), max(2, int(turn_s / runner.batch_s)))
+    try:
+        turn = runner.child.call(time_batches, settings.batch, 0.9 * turn_s, least, timeout_s=10 + 20 * turn_s)
+    except EquipoiseError as error:
+        raced.failures[name] = _failure(runner.entrant, error)
+        return
+    runner.child.pause()
+    runner.rounds.append(turn)
+
+
+def _samples(runner: _Runner) -> int:
+    return sum(len(turn.batch_s) for turn in runner.rounds)
 
 
 def _turn_s(runner: _Runner, action: Race) -> float:
     """Seconds for an entrant's share of the samples in one round."""
     batches = action.samples / action.rounds / runner.entrant.settings.replicas
-    return max(LEAST_TURN_S, 1.1 * batches * runner.batch_s)
+    return max(LEAST_TURN_S, 1.25 * batches * runner.batch_s)
 
 
 def _shares(needs: list[float], total: float) -> list[float]:
