@@ -412,13 +412,16 @@ def test_actions_and_outcomes_survive_the_journal() -> None:
     assert {Build, Load}.isdisjoint({type(action) for action in world.asked})
 
 
-def test_forms_of_one_model_count_once_and_reshaped_ones_are_models_of_their_own() -> None:
+def test_an_ensemble_has_no_two_forms_of_one_model_and_reshaped_ones_are_models_of_their_own() -> None:
     forms = [config("model", None, "int8"), config("model", None, "fewer", trees=10), config("small", None, "int8")]
-    speeds = {"big": 100.0, "small": 400.0}
-    world = World(speeds, {"small": 0.1})
-    world.run(facts(SMALL, *forms, reshaping=frozenset({"fewer"})))
-    firsts = {str(action.stages[0].answers[0].config.recipe) for action in world.asked if isinstance(action, Compose)}
-    assert not {"small", "small + int8"} <= firsts
+    world = World({"big": 100.0, "small": 400.0, "tiny": 300.0}, {"small": 0.1, "tiny": 0.1})
+    choice = world.run(facts(SMALL, TINY, *forms, reshaping=frozenset({"fewer"})))
+    together = [action.stages[0].answers for action in world.asked if isinstance(action, Compose)]
+    ensembles = [{answer.config.recipe.source for answer in answers} for answers in together if len(answers) > 1]
+    rejected = [f.name for f in choice.failures if f.recipe.steps and f.recipe.steps[-1].technique == "ensemble"]
+    assert ensembles or rejected
+    assert all(len(sources) > 1 for sources in ensembles)
+    assert not any("small @" in name and "small + int8" in name for name in rejected)
 
 
 def test_with_a_cache_each_part_saves_on_what_is_computed() -> None:

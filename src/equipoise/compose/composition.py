@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Generator, Sequence
 
 from equipoise.compose.actions import Action, Answer, Asked, Composable, Compose, Option, Reply
+from equipoise.compose.certify import WANTED_POWER
 from equipoise.compose.screen import LIKELY_POWER
 from equipoise.compose.servable import Entrant
 from equipoise.compose.state import Screened, SearchState
@@ -20,8 +21,10 @@ COMPOSE_UNTIL, FIRST_UNTIL = 0.78, 0.85
 """Shares of the budget after which nothing more is composed, but for timing the most promising composition."""
 FIRST_FASTER = 1.25
 """How much faster than the last stage a first stage must be to be worth asking."""
-MOST_FIRSTS, MOST_LASTS, MOST_LIGHT = 4, 2, 3
-MOST_OPTIONS = 3
+MOST_FIRSTS, MOST_LASTS, MOST_LIGHT = 4, 4, 3
+FORMS_OF_EACH = 2
+"""Forms of one model that may come first: the fastest may answer too badly."""
+MOST_OPTIONS = 2
 LEAST_GAIN = 1.1
 """How much cheaper than the best single config a composition must look to be timed."""
 
@@ -71,7 +74,7 @@ def _cascades(state: SearchState, pool: list[Screened], single: Screened) -> lis
     same = next((each for each in likely if _family(state, each) == _family(state, keep)), keep)
     lasts = [single, *(each for each in likely if each is not single)][:MOST_LASTS]
     lasts += [] if same in lasts else [same]  # the model under study itself stands behind a light one, in its best form
-    firsts = _fastest_of_each(state, pool)
+    firsts = _fastest_of_each(state, pool, FORMS_OF_EACH)
     pairs = [(first, last) for last in lasts for first in firsts[:MOST_FIRSTS] if _clearly_faster(first, last)]
     triples = [
         (first, middle, last)
@@ -80,7 +83,7 @@ def _cascades(state: SearchState, pool: list[Screened], single: Screened) -> lis
         if _clearly_faster(first, middle) and _clearly_faster(middle, last)
     ]
     asked = [tuple(_alone(state, each) for each in stages) for stages in (*pairs, *triples[:2])]
-    light = [each for each in firsts[:MOST_LIGHT] if _family(state, each) != _family(state, single)]
+    light = _light(state, pool, single)
     if len(light) > 1:
         together = _together(state, light[:2])
         if together.points[-1][1] < single.points[state.facts.cores, 1][-1].batch_s:
@@ -90,17 +93,26 @@ def _cascades(state: SearchState, pool: list[Screened], single: Screened) -> lis
 
 def _ensembles(state: SearchState, pool: list[Screened], single: Screened) -> list[tuple[Asked, ...]]:
     """Pairs and triples of light models with errors of their own."""
-    light = [each for each in _fastest_of_each(state, pool) if _family(state, each) != _family(state, single)]
-    groups = [group for size in (2, 3) for group in itertools.combinations(light[:MOST_LIGHT], size)]
+    light = _light(state, pool, single)
+    groups = [group for size in (2, 3) for group in itertools.combinations(light, size)]
     return [(_together(state, group),) for group in groups]
 
 
-def _fastest_of_each(state: SearchState, pool: list[Screened]) -> list[Screened]:
-    """The fastest form of each model: precision and runtime make it faster, and leave it the same model."""
-    fastest: dict[str, Screened] = {}
+def _light(state: SearchState, pool: list[Screened], single: Screened) -> list[Screened]:
+    """The fastest forms of a few other models than the best single one's."""
+    others = [each for each in _fastest_of_each(state, pool) if _family(state, each) != _family(state, single)]
+    return others[:MOST_LIGHT]
+
+
+def _fastest_of_each(state: SearchState, pool: list[Screened], forms: int = 1) -> list[Screened]:
+    """The fastest forms of each model: precision and runtime make it faster, and leave it the same model."""
+    fastest: dict[str, list[Screened]] = {}
     for screened in sorted(pool, key=_speed, reverse=True):
-        fastest.setdefault(_family(state, screened), screened)
-    return list(fastest.values())
+        of_model = fastest.setdefault(_family(state, screened), [])
+        # The same artifact in another precision answers nearly the same.
+        if len(of_model) < forms and all(screened.config.digest != other.config.digest for other in of_model):
+            of_model.append(screened)
+    return sorted((each for of_model in fastest.values() for each in of_model), key=_speed, reverse=True)
 
 
 def _family(state: SearchState, screened: Screened) -> str:
@@ -169,8 +181,8 @@ def _options(
 
 
 def _varied(options: list[Option]) -> list[Option]:
-    """The cheapest, the surest, and then by cost."""
-    ranked = sorted(options, key=lambda option: -option.rows_per_s)
+    """The cheapest of those that are likely to pass, the surest, and then by cost."""
+    ranked = sorted(options, key=lambda option: (option.power < WANTED_POWER, -option.rows_per_s))
     surest = sorted(ranked, key=lambda option: (-round(option.power, 2), -option.rows_per_s))
     first = [*ranked[:1], *surest[:1]]
     unique = [option for place, option in enumerate(first) if option not in first[:place]]

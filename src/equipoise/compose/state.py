@@ -34,7 +34,7 @@ SCREEN_SECONDS = 0.12
 UNDER_TRAFFIC_SHARE, ALONE_SHARE = 0.45, 0.85
 """Largest share of the p99 limit that one batch may compute for: under traffic it also waits for the one before it."""
 P99_SAMPLES = 299
-RACE_SHARE_OF_ONE = 0.025
+RACE_SHARE_OF_ONE = 0.04
 """Share of the budget in which one finalist's p99 should be timed: a batch that takes longer is not worth its speed."""
 NEAR_MOST = 0.97
 SLOWEST_SWEPT_S = 0.25

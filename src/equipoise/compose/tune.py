@@ -13,7 +13,7 @@ TUNE_UNTIL = 0.62
 """Share of the budget after which finalists keep the settings that screening found."""
 TUNE_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TUNE_SECONDS = 0.2
-FINALISTS = 5
+FINALISTS = 4
 
 
 def tune(state: SearchState) -> Generator[Action, Reply, list[Entrant]]:
