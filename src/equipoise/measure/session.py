@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.core.plan import AnswerForm, DistrustAnswer, PlanStage
-from equipoise.execute.stages import open_stages
+from equipoise.execute.stages import OpenStages, open_stages
 from equipoise.runtimes.base import Session
 
 Array = NDArray[Any]
@@ -181,6 +181,13 @@ def _prepared(opened: _Opened, batch: int) -> list[Any]:
                 for position in range(max(DISTINCT_BATCHES, -(-DISTINCT_ROWS // batch)))
             ]
         }
+        if isinstance(opened.session, OpenStages):
+            # What a stage passes on has another size each time, and a runtime is slow with sizes that it meets first;
+            # turn by turn, the replicas meet each other's.
+            for turn in range(opened.replicas):
+                batches = opened.prepared[batch]
+                for each in (*batches[turn:], *batches[:turn]):
+                    opened.session.run(each)
     return opened.prepared[batch]
 
 
