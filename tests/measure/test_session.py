@@ -13,11 +13,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from equipoise.core.plan import BatchRule, PlanStage, StageModel
+from equipoise.core.plan import AcceptRule, AnswerForm, BatchRule, PlanStage, StageModel
 from equipoise.core.profile import Settings
 from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.measure import session
-from equipoise.measure.session import answer, answer_index, open_session, sweep, time_batches
+from equipoise.measure.session import DISTINCT_ROWS, answer, answer_index, open_session, sweep, time_batches
 
 SAMPLE = {"x": np.arange(10, dtype=np.float32)[:, None]}
 
@@ -143,3 +143,25 @@ def test_a_sweep_goes_on_while_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     points = sweep([1, 2, 4], 0.01, longest_s=10)
     assert [point.batch for point in points] == [1, 2, 4]
     assert points[-1].rows_per_s > points[0].rows_per_s
+
+
+def test_a_cascade_meets_the_batches_of_its_later_stages_before_it_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = Stub()
+    monkeypatch.setattr("equipoise.execute.stages.runtimes", lambda: {"onnxruntime": stub})
+    rule = AcceptRule(measure="max_probability", at_least=2.0)  # never: every row is passed on
+    (first,) = stages()
+    several = [stage.model_copy(update={"batch_rule": BatchRule(max_rows=4)}) for stage in (first, first)]
+    models = tuple(
+        model.model_copy(update={"settings": model.settings.model_copy(update={"batch": 4})}) for model in first.models
+    )
+    several = [stage.model_copy(update={"models": models}) for stage in several]
+    several[0] = several[0].model_copy(update={"accept": rule})
+    open_session(several, AnswerForm(output="y", kind="probabilities"), {"a": tmp_path}, SAMPLE)
+    seen: list[int] = []
+    run = stub.run
+    monkeypatch.setattr(stub, "run", lambda prepared: seen.append(len(prepared)) or run(prepared))
+    time_batches(4, 0.01)
+    assert set(seen) == {4}  # whole batches at each stage, never row by row
+    assert len(seen) > 2 * DISTINCT_ROWS // 4

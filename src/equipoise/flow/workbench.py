@@ -81,7 +81,7 @@ class Workbench:
         self._variants: dict[str, Variant] = {}
         self._checks: dict[str, dict[str, Array]] = {}
         self._baseline_answers: dict[tuple[str, int], dict[str, Array]] = {}
-        self._child: tuple[tuple[str, int, int, bool], Sandbox] | None = None
+        self._child: tuple[tuple[str, Settings], Sandbox] | None = None
         self.sample = sample_of(material.splits["search"])
 
     def close(self) -> None:
@@ -233,7 +233,7 @@ class Workbench:
         self.study.keep_artifact(folder, built.digest)
         self._variants[recipe.content_digest] = variant
         native = self.material.native(variant)
-        with self._opened(native, self.material.cores, 1, False, remaining_s, check=False) as child:
+        with self._opened(native, _alone(native, self.material.cores), remaining_s, check=False) as child:
             answers = self._check_answers(child, remaining_s)
         check_conversion(self._reference(parent, remaining_s), answers, built.fidelity)
         self._checks[variant.artifact] = answers
@@ -242,7 +242,15 @@ class Workbench:
     def _speed(self, action: Speed, remaining_s: float) -> Sped:
         config = action.config
         self._tell(f"timing {config.name}")
-        child = self._kept(config, action.threads, action.replicas, action.default, remaining_s)
+        settings = Settings(
+            runtime=config.runtime,
+            precision=config.precision,
+            threads=action.threads,
+            replicas=action.replicas,
+            batch=max(action.batches),
+            default=action.default,
+        )
+        child = self._kept(config, settings, remaining_s)
         points = child.call(sweep, action.batches, action.seconds, action.longest_s, timeout_s=max(5.0, remaining_s))
         return Sped(
             points=tuple(
@@ -253,7 +261,7 @@ class Workbench:
     def _answer(self, action: Answer, remaining_s: float) -> Answered:
         self._tell(f"answering {action.rows:,} {action.split} rows with {action.config.name}")
         settings = action.settings
-        child = self._kept(action.config, settings.threads, settings.replicas, settings.default, remaining_s)
+        child = self._kept(action.config, settings, remaining_s)
         rows = self.material.splits[action.split].take(slice(0, action.rows))
         outputs = self._answers(child, rows, settings.batch, remaining_s)
         self.study.save_arrays(self._outputs_name(action), outputs)
@@ -310,24 +318,21 @@ class Workbench:
 
     # --- children -----------------------------------------------------------------------------------------------
 
-    def _kept(self, config: Servable, threads: int, replicas: int, default: bool, remaining_s: float) -> Sandbox:
-        key = (config.content_digest, threads, replicas, default)
+    def _kept(self, config: Servable, settings: Settings, remaining_s: float) -> Sandbox:
+        """The child in which a config is open; it opens one where another is.
+
+        A single model is open for batches of any size; the later stages of a composition answer in the batches of its
+        settings.
+        """
+        if isinstance(config, Config):
+            settings = settings.model_copy(update={"batch": 1})
+        key = (config.content_digest, settings)
         if self._child is None or self._child[0] != key:
             self.close()
-            self._child = (key, self._opened(config, threads, replicas, default, remaining_s))
+            self._child = (key, self._opened(config, settings, remaining_s))
         return self._child[1]
 
-    def _opened(
-        self, config: Servable, threads: int, replicas: int, default: bool, remaining_s: float, check: bool = True
-    ) -> Sandbox:
-        settings = Settings(
-            runtime=config.runtime,
-            precision=config.precision,
-            threads=threads,
-            replicas=replicas,
-            batch=1,
-            default=default,
-        )
+    def _opened(self, config: Servable, settings: Settings, remaining_s: float, check: bool = True) -> Sandbox:
         child = open_child(
             config,
             settings,
@@ -360,7 +365,7 @@ class Workbench:
         """A variant's own answers to the check rows, in its native runtime."""
         if variant.artifact not in self._checks:
             native = self.material.native(variant)
-            with self._opened(native, self.material.cores, 1, False, remaining_s, check=False) as child:
+            with self._opened(native, _alone(native, self.material.cores), remaining_s, check=False) as child:
                 self._checks[variant.artifact] = self._check_answers(child, remaining_s)
         return self._checks[variant.artifact]
 
@@ -394,3 +399,8 @@ class Workbench:
 
     def _outputs_name(self, action: Answer) -> str:
         return f"{action.split}-{action.content_digest}"
+
+
+def _alone(config: Config, cores: int) -> Settings:
+    """All cores for one batch at a time: for answers whose speed does not count."""
+    return Settings(runtime=config.runtime, precision=config.precision, threads=cores, replicas=1, batch=1)
