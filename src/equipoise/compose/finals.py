@@ -16,8 +16,8 @@ NEAR_SHARE = 0.1
 """Share of the budget that the race and the traffic leave to near matches, where a trace says what was asked for."""
 RACE_ROUNDS = 9
 FEW_SAMPLES = 45
-OPENING_S = 1.5
-"""About what it takes to open a finalist in a process of its own."""
+OPENING_S, TURN_S = 2.5, 1.3
+"""About what it takes to open a finalist in a process of its own, and seconds a turn for each second of its batches."""
 
 
 def race(state: SearchState, finalists: list[Entrant]) -> Generator[Action, Reply, None]:
@@ -72,8 +72,9 @@ def _timeable(state: SearchState, finalists: list[Entrant], seconds: float) -> l
     for position, entrant in enumerate(finalists):
         points = state.screened[entrant.config.name].points[entrant.settings.threads, entrant.settings.replicas]
         batch_s = next(point.batch_s for point in points if point.batch == entrant.settings.batch)
-        seconds -= OPENING_S + 1.1 * P99_SAMPLES * batch_s / entrant.settings.replicas
-        if position < 2 or seconds > 0:
+        need_s = OPENING_S + TURN_S * P99_SAMPLES * batch_s / entrant.settings.replicas
+        if position < 2 or need_s < seconds:
+            seconds -= need_s
             kept.append(entrant)
         else:
             reason = "not timed: the budget does not reach for the p99 of so many finalists; a larger --budget would"

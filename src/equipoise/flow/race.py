@@ -23,7 +23,7 @@ from equipoise.runtimes.base import Array
 from equipoise.stats.intervals import median_of_rounds, quantile_estimate, ratio_of_rounds
 from equipoise.store.study import StudyFolder
 
-BLOCK = 4
+BLOCK = 6
 """Entrants beside the two baselines that are kept open at the same time."""
 LEAST_TURN_S = 0.12
 LEAST_ROUNDS = 6
