@@ -10,7 +10,6 @@ from equipoise.compose.certify import WANTED_POWER
 from equipoise.compose.screen import LIKELY_POWER
 from equipoise.compose.servable import Entrant
 from equipoise.compose.state import Screened, SearchState
-from equipoise.compose.tune import TUNE_SECONDS
 from equipoise.compose.wording import dollars
 from equipoise.core.plan import Combine
 from equipoise.core.recipe import Recipe, Step
@@ -25,8 +24,8 @@ MOST_FIRSTS, MOST_LASTS, MOST_LIGHT = 4, 4, 3
 FORMS_OF_EACH = 2
 """Forms of one model that may come first: the fastest may answer too badly."""
 MOST_OPTIONS = 2
-COMPOSED_BATCHES = (1, 8, 32, 64, 128, 256)
-"""Fewer than of a single config: each takes a while until later stages have met the batches that they get."""
+COMPOSED_BATCHES, COMPOSED_SECONDS = (1, 8, 32, 64, 128, 256), 0.4
+"""Fewer sizes than of a single config, and longer each: every batch takes another time, as its rows are easy or hard."""
 LEAST_GAIN = 1.1
 """How much cheaper than the best single config a composition must look to be timed."""
 
@@ -194,13 +193,13 @@ def _varied(options: list[Option]) -> list[Option]:
 def _timed(state: SearchState, option: Option) -> Generator[Action, Reply, Screened | None]:
     """Time a composition as a whole, and have it answer the search rows as it would be served."""
     composed = option.composed
-    points = yield from state.speed(composed, 1, batches=COMPOSED_BATCHES, seconds=TUNE_SECONDS)
+    points = yield from state.speed(composed, 1, batches=COMPOSED_BATCHES, seconds=COMPOSED_SECONDS)
     if points is None:
         return None
     screened = Screened(composed, {(state.facts.cores, 1): points}, unflattered=(option.p_value, option.power))
     if state.facts.cores > 1 and not state.phase_is_over(COMPOSE_UNTIL):
         more = yield from state.speed(
-            composed, state.facts.cores, threads=1, batches=COMPOSED_BATCHES, seconds=TUNE_SECONDS, fatal=False
+            composed, state.facts.cores, threads=1, batches=COMPOSED_BATCHES, seconds=COMPOSED_SECONDS, fatal=False
         )
         if more is not None:
             screened.points[1, state.facts.cores] = more
