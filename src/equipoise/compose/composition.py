@@ -25,7 +25,7 @@ FORMS_OF_EACH = 2
 """Forms of one model that may come first: the fastest may answer too badly."""
 MOST_OPTIONS = 2
 COMPOSED_BATCHES, COMPOSED_SECONDS = (1, 8, 32, 64, 128, 256), 0.4
-"""Fewer sizes than of a single config, and longer each: every batch takes another time, as its rows are easy or hard."""
+"""Fewer sizes than of a single config, each for longer: how long a batch takes depends on its rows."""
 LEAST_GAIN = 1.1
 """How much cheaper than the best single config a composition must look to be timed."""
 
