@@ -83,7 +83,7 @@ def test_the_bundle_is_complete_and_intact(study: Any) -> None:
     assert artifact
     assert files - artifact == {
         "manifest.json", "plan.json", "certificate.json", "environment.json", "data.json", "labels.json", "golden.npz",
-        "README.md",
+        "README.md", "service.npz",
     }  # fmt: skip
     listed = json.loads((bundle / "manifest.json").read_text())
     assert files - {"manifest.json"} <= set(json.dumps(listed).replace('"', " ").split())
