@@ -128,6 +128,23 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("--max-drop", "1 means 100 points; did you mean 0.01?"),
     ),
     "a drop that is no number": (["optimize", "model.onnx", *GOOD, "--max-drop", "few"], ("--max-drop", '"few"')),
+    "a floor in points": (["optimize", "model.onnx", *GOOD, "--floor", "80"], ("--floor", "found 80", "such as 0.8")),
+    "distrust without a floor": (
+        ["optimize", "model.onnx", *GOOD, "--distrust", "refer"],
+        ("--distrust", "no floor", "--floor"),
+    ),
+    "a trust that nothing uses": (
+        ["optimize", "model.onnx", *GOOD, "--floor", "0.5", "--distrust-below", "0.5"],
+        ("--distrust-below", "--distrust"),
+    ),
+    "a default that is no class": (
+        ["optimize", "model.onnx", *GOOD, "--floor", "0.5", "--distrust", "default", "--distrust-default", "zebra"],
+        ("--distrust-default", "'zebra'", "0, 1, 2"),
+    ),
+    "a share of repeats above one": (
+        ["optimize", "model.onnx", *GOOD, "--repeat-share", "1.2"],
+        ("--repeat-share", "between 0 and 1"),
+    ),
     "a negative drop": (["optimize", "model.onnx", *GOOD, "--max-drop", "-1"], ("--max-drop", "0 or more")),
     "unknown metric": (["optimize", "model.onnx", *GOOD, "--metric", "acuracy"], ("did you mean accuracy",)),
     "certainty": (["optimize", "model.onnx", *GOOD, "--confidence", "1"], ("--confidence", "below 1")),

@@ -24,6 +24,7 @@ from equipoise.core.plan import (
 )
 from equipoise.core.profile import Settings
 from equipoise.core.splits import Duplicates, Splits
+from equipoise.errors import DataError
 from equipoise.execute.plan import open_plan, open_plan_from
 from equipoise.execute.predict_file import predict_file
 from equipoise.execute.stages import CONFIDENCE, STAGE, probabilities
@@ -164,3 +165,16 @@ def test_what_is_not_trusted_is_replaced(
     }[answer]
     assert found["label"][untrusted].tolist() == [expected[row] for row in np.flatnonzero(untrusted)]
     assert (found["label"][~untrusted] != "").all()
+
+
+def test_a_row_of_which_no_stage_can_be_sure_has_no_answer(
+    tmp_path: Path, models: dict[str, Path], images: Array
+) -> None:
+    from equipoise.execute.answers import answers
+
+    plan = plan_of(models)
+    outputs = open_plan_from(plan, models).answer({"image": images})
+    row = int(np.flatnonzero(outputs[STAGE] == 1)[0])
+    outputs[CONFIDENCE][row, 0] = np.nan
+    with pytest.raises(DataError, match=f"not finite for 1 of {len(images)} rows, first in row {row + 1}"):
+        answers(outputs, plan, LABELS)

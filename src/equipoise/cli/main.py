@@ -55,3 +55,7 @@ def main() -> None:
 def _end(message: str, status: int) -> None:
     click.echo(" ".join(message.split()), err=True)  # one line, even where a library's own words are many
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

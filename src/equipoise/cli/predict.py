@@ -28,7 +28,8 @@ def predict(bundle: Path, data: Path, out: Path, columns: str | None, as_json: b
     header = None if columns is None else names(columns, "--columns")
     opened = read_bundle(bundle)
     shown = (TextColumn("{task.fields[rows]:,} rows"), BarColumn(), TimeRemainingColumn())
-    with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=1.0, rows=0)
         done = predict_file(
             opened, data, out, lambda rows, share: bar.update(task, completed=share, rows=rows), header=header

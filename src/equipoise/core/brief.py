@@ -86,7 +86,7 @@ class QualityBrief(Noun):
         floor: Least figure of the metric that a degraded mode may have by itself (for metrics where lower is better,
             the most); null to offer none.
         distrust: What is given where the plan does not trust its own answer; null to give the answer.
-        distrust_below: Calibrated probability of being right below which an answer is not trusted.
+        distrust_below: Calibrated probability of being right below which an answer is not trusted; null for a half.
         distrust_default: The label, or the number, that is given with `default`.
         positive_class: The class that counts as positive, for `f1_binary` and a two-class AUROC.
     """
@@ -96,7 +96,7 @@ class QualityBrief(Noun):
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
     floor: float | None = None
     distrust: DistrustAnswer | None = None
-    distrust_below: float = Field(default=0.5, gt=0, lt=1)
+    distrust_below: float | None = Field(default=None, gt=0, lt=1)
     distrust_default: str | None = None
     positive_class: str | None = None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from equipoise.core.plan import Distrust, Plan
 from equipoise.errors import DataError
-from equipoise.execute.stages import STAGE, TRUSTED
+from equipoise.execute.stages import CONFIDENCE, STAGE, TRUSTED
 from equipoise.preprocess.answers import class_shares, positive_shares, present
 
 Array = NDArray[Any]
@@ -39,12 +39,29 @@ def answers(outputs: Mapping[str, Array], plan: Plan, labels: Sequence[str] | No
     Raises:
         DataError: Scores of some rows are not finite.
     """
+    _require_confidence(outputs)
     found = _own(outputs, plan, labels)
     if len(plan.stages) > 1:
         found["stage"] = outputs[STAGE] + 1
     if plan.distrust is not None:
         found = _without_untrusted(found, ~outputs[TRUSTED], plan.distrust) | {"trusted": outputs[TRUSTED]}
     return found
+
+
+def _require_confidence(outputs: Mapping[str, Array]) -> None:
+    """Refuse rows of which a stage that was asked could not say how sure it is: its scores were no numbers."""
+    confidence = outputs.get(CONFIDENCE)
+    if confidence is None:
+        return
+    asked = np.arange(confidence.shape[1]) <= outputs[STAGE][:, None]
+    unknown: Array = np.any(asked & ~np.isfinite(confidence), axis=1)
+    if unknown.any():
+        raise DataError(
+            "the data",
+            f"a stage's scores are not finite for {unknown.sum():,} of {len(unknown):,} rows, "
+            f"first in row {int(unknown.argmax()) + 1} of them",
+            "such rows have no answer: look for missing or huge values in them",
+        )
 
 
 def _own(outputs: Mapping[str, Array], plan: Plan, labels: Sequence[str] | None) -> dict[str, Array]:

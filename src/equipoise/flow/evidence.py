@@ -160,6 +160,25 @@ class Judge:
         return self._claims[key]
 
 
+def check_default(default: str, meaning: OutputMeaning) -> float | int:
+    """What a default stands for: a number where the model predicts numbers, else the index of one of its classes.
+
+    Raises:
+        BriefError: It is no answer that the model could give.
+    """
+    if meaning.kind == "value":
+        try:
+            return float(default)
+        except ValueError:
+            raise BriefError(
+                "--distrust-default", f"found {default!r}", "needed a number, as the model gives"
+            ) from None
+    names = [str(label) for label in meaning.labels or ()]
+    if default not in names:
+        raise BriefError("--distrust-default", f"found {default!r}", f"needed one of the classes: {', '.join(names)}")
+    return names.index(default)
+
+
 def with_default(
     answers: Predictions, untrusted: NDArray[np.bool_], default: str, meaning: OutputMeaning
 ) -> Predictions:
@@ -174,20 +193,11 @@ def with_default(
     Raises:
         BriefError: The default is no answer that the model could give.
     """
+    instead = check_default(default, meaning)
     if answers.values is not None:
-        try:
-            number = float(default)
-        except ValueError:
-            raise BriefError(
-                "--distrust-default", f"found {default!r}", "needed a number, as the model gives"
-            ) from None
-        return replace(answers, values=np.where(untrusted, number, answers.values))
-    names = [str(label) for label in meaning.labels or ()]
-    if default not in names:
-        raise BriefError("--distrust-default", f"found {default!r}", f"needed one of the classes: {', '.join(names)}")
-    code = names.index(default)
-    labels = None if answers.labels is None else np.where(untrusted, code, answers.labels)
+        return replace(answers, values=np.where(untrusted, instead, answers.values))
+    labels = None if answers.labels is None else np.where(untrusted, int(instead), answers.labels)
     shares = answers.probabilities
     if shares is not None:
-        shares = np.where(untrusted[:, None], np.eye(shares.shape[1])[code], shares)
+        shares = np.where(untrusted[:, None], np.eye(shares.shape[1])[int(instead)], shares)
     return replace(answers, labels=labels, probabilities=shares)

@@ -37,6 +37,10 @@ FINISH_SHARE, MOST_FINISH_S = 0.05, 10.0
 """Share of the budget that is kept back for writing the answer, and the most of it."""
 
 
+TRUSTED_FROM = 0.5
+"""Probability of being right from which on an answer is trusted, where the person says nothing else."""
+
+
 class Interrupted(KeyboardInterrupt):
     """The person stopped a study.
 
@@ -272,7 +276,7 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         configs_of=prepared.configs_of,
         distrust=None
         if quality.distrust is None
-        else WantedDistrust(quality.distrust, quality.distrust_below, quality.distrust_default),
+        else WantedDistrust(quality.distrust, quality.distrust_below or TRUSTED_FROM, quality.distrust_default),
         repeats=prepared.repeats,
         form=prepared.composable_form,
         reshaping=frozenset(name for name, technique in techniques().items() if getattr(technique, "reshapes", False)),

@@ -25,7 +25,7 @@ from equipoise.core.splits import Splits
 from equipoise.core.variant import Variant
 from equipoise.errors import BriefError, DataError, ModelError, SandboxError
 from equipoise.flow.children import open_child
-from equipoise.flow.evidence import MAIN, Judge
+from equipoise.flow.evidence import MAIN, Judge, check_default
 from equipoise.flow.material import Material
 from equipoise.flow.near import check_rows, requests_of
 from equipoise.flow.repeats import known_repeats
@@ -124,6 +124,8 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     alternatives = _alternatives(brief, model, table, study)
     baseline = native_config(original, machine)
     meaning = _meaning(brief, model, data, baseline, study)
+    if brief.quality.distrust_default is not None:
+        check_default(brief.quality.distrust_default, meaning)
     index, splits = split_rows(
         data.rows,
         groups=data.groups,

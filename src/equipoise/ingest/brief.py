@@ -222,6 +222,12 @@ def _check_degraded(brief: Brief, where: Mapping[str, str]) -> None:
             f"found {quality.distrust} and no floor",
             f"needed the least quality it must have: {_option('quality.floor')}",
         )
+    if quality.distrust is None and quality.distrust_below is not None:
+        raise BriefError(
+            where["quality.distrust_below"],
+            f"found {quality.distrust_below:g} and nothing to give where an answer is not trusted",
+            f"needed what is given then: {_option('quality.distrust')}",
+        )
     if (quality.distrust == "default") != (quality.distrust_default is not None):
         raise BriefError(
             where["quality.distrust_default"],
