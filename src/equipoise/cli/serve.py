@@ -48,7 +48,7 @@ def serve(bundles: tuple[str, ...], http: str, drain_s: float) -> None:
         import uvloop  # noqa: F401
     except ModuleNotFoundError as error:
         raise InputError("equipoise serve", f"{error.name} is not installed", f"run: {INSTALL}") from None
-    from equipoise.serve.process import bound_socket, run
+    from equipoise.serve.process import ServerSettings, bound_socket, run
 
     with bound_socket(address, port) as listening:
         plans = _load(bundles)
@@ -56,7 +56,7 @@ def serve(bundles: tuple[str, ...], http: str, drain_s: float) -> None:
             click.echo(f"serving {plan.name}, version {plan.version}: {plan.bundle.plan.name}")
             for note in plan.notes:
                 click.echo(f"note: {note}")
-        run(plans, listening, drain_s, lambda url: click.echo(f"ready at {url}"))
+        run(plans, listening, ServerSettings(drain_s=drain_s), lambda url: click.echo(f"ready at {url}"))
 
 
 def _load(bundles: tuple[str, ...]) -> list[LoadedPlan]:

@@ -11,6 +11,7 @@ from typing import Literal
 from numpy.typing import ArrayLike
 
 from equipoise.errors import BadRequest, DeadlineExceeded, NotFound, Unavailable
+from equipoise.serve.events import Observer
 from equipoise.serve.inputs import checked_inputs, checked_outputs
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.runner import Runner
@@ -28,6 +29,7 @@ class Engine:
 
     Args:
         plans: What is served; several versions of a name may be. A request that names no version gets the last one.
+        observers: Are told what becomes of each request and batch.
 
     Raises:
         ValueError: The same version of a name twice.
@@ -39,7 +41,7 @@ class Engine:
         ```
     """
 
-    def __init__(self, plans: Iterable[LoadedPlan]) -> None:
+    def __init__(self, plans: Iterable[LoadedPlan], observers: Sequence[Observer] = ()) -> None:
         self._runners: dict[str, dict[str, Runner]] = {}
         self._accepting = True
         self._ready = True
@@ -47,7 +49,7 @@ class Engine:
             versions = self._runners.setdefault(plan.name, {})
             if plan.version in versions:
                 raise ValueError(f"version {plan.version} of {plan.name} is given twice")
-            versions[plan.version] = Runner(plan)
+            versions[plan.version] = Runner(plan, observers)
 
     async def __aenter__(self) -> Engine:
         return self

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 Message = MutableMapping[str, Any]
@@ -121,21 +121,40 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
+Role = Literal["infer", "admin"]
+"""What a caller may do: ask for answers, or also change what is served."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """What answers a method at a path.
+
+    Attributes:
+        parts: Of its path.
+        method: Its method.
+        handler: What answers.
+        role: Whom it answers; null for everybody.
+    """
+
+    parts: Sequence[str]
+    method: str
+    handler: Handler
+    role: Role | None
 
 
 class Router:
     """Finds what answers a path; `{name}` stands for one part of it, which is URL-decoded by itself."""
 
     def __init__(self) -> None:
-        self._routes: dict[int, list[tuple[Sequence[str], str, Handler]]] = {}
+        self._routes: dict[int, list[Route]] = {}
 
-    def add(self, method: str, path: str, handler: Handler) -> None:
-        """Answer a method at a path."""
+    def add(self, method: str, path: str, handler: Handler, role: Role | None = "infer") -> None:
+        """Answer a method at a path, to those who have a role; null for everybody."""
         parts = path.strip("/").split("/")
-        self._routes.setdefault(len(parts), []).append((parts, method, handler))
+        self._routes.setdefault(len(parts), []).append(Route(parts, method, handler, role))
 
-    def find(self, method: str, raw_path: bytes) -> tuple[Handler, dict[str, str]]:
-        """What answers, and what stood at the names' places.
+    def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
+        """The route, and what stood at the names' places.
 
         Raises:
             HttpError: Nothing is there, or it does not answer to the method.
@@ -143,13 +162,13 @@ class Router:
         # Split first, then decoded: an encoded slash is part of a name.
         parts = raw_path.decode("latin-1").strip("/").split("/")
         methods = []
-        for wanted, allowed, handler in self._routes.get(len(parts), ()):
-            names = _matched(wanted, parts)
+        for route in self._routes.get(len(parts), ()):
+            names = _matched(route.parts, parts)
             if names is None:
                 continue
-            if allowed == method:
-                return handler, names
-            methods.append(allowed)
+            if route.method == method:
+                return route, names
+            methods.append(route.method)
         path = unquote(raw_path.decode("latin-1"))
         if methods:
             raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} answers {', '.join(methods)}, found {method}")

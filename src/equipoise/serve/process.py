@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import uvicorn
 import uvloop
@@ -21,6 +22,17 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """Longer than the usual balancers' 60 s: they, who know when they will ask again, should be the ones to hang up."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How a process serves.
+
+    Attributes:
+        drain_s: Seconds between saying `not ready` and taking no more connections.
+    """
+
+    drain_s: float = 1.0
 
 
 class _Server(uvicorn.Server):
@@ -44,21 +56,23 @@ def bound_socket(address: str, port: int) -> socket.socket:
         raise InputError("--http", found, "give another port") from None
 
 
-def run(plans: Iterable[LoadedPlan], listening: socket.socket, drain_s: float, tell: Callable[[str], None]) -> None:
+def run(
+    plans: Iterable[LoadedPlan], listening: socket.socket, settings: ServerSettings, tell: Callable[[str], None]
+) -> None:
     """Serve until a signal says to stop, then answer all that was taken in.
 
     Args:
         plans: What is served.
         listening: Where.
-        drain_s: Seconds between saying `not ready` and taking no more connections.
+        settings: How.
         tell: Called with the URL once requests are answered.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(plans, listening, drain_s, tell))
+        runner.run(_serve(plans, listening, settings, tell))
 
 
 async def _serve(
-    plans: Iterable[LoadedPlan], listening: socket.socket, drain_s: float, tell: Callable[[str], None]
+    plans: Iterable[LoadedPlan], listening: socket.socket, settings: ServerSettings, tell: Callable[[str], None]
 ) -> None:
     async with Engine(plans) as engine:
         config = uvicorn.Config(
@@ -79,7 +93,7 @@ async def _serve(
             if not engine.ready:
                 os._exit(128 + number)
             engine.retire()
-            loop.call_later(drain_s, setattr, server, "should_exit", True)
+            loop.call_later(settings.drain_s, setattr, server, "should_exit", True)
 
         for number in SIGNALS:
             loop.add_signal_handler(number, stop, number)

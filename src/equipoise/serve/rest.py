@@ -77,8 +77,8 @@ class Rest:
             self._router.add("GET", f"{prefix}/ready", self._model_ready)
             self._router.add("GET", prefix, self._model)
         self._router.add("POST", "/v1/predict/{model}", self._predict)
-        self._router.add("GET", "/v2/health/live", self._live)
-        self._router.add("GET", "/v2/health/ready", self._ready)
+        self._router.add("GET", "/v2/health/live", self._live, role=None)
+        self._router.add("GET", "/v2/health/ready", self._ready, role=None)
         self._router.add("GET", "/v2", self._server)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -100,8 +100,8 @@ class Rest:
     async def _respond(self, scope: Mapping[str, Any], receive: Receive) -> Response:
         try:
             path = scope.get("raw_path") or scope["path"].encode()
-            handler, names = self._router.find(scope["method"], path.partition(b"?")[0])
-            return await handler(Call(dict(scope["headers"]), receive, names))
+            route, names = self._router.find(scope["method"], path.partition(b"?")[0])
+            return await route.handler(Call(dict(scope["headers"]), receive, names))
         except HttpError as error:
             return _error(error.status, str(error), (CLOSE_HEADER,) if error.close else ())
         except Overloaded as error:

@@ -8,7 +8,7 @@ lock is needed; only `serve.lanes.ask` runs in others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -25,6 +25,7 @@ from equipoise.policy.overload import Degrade, Load, Shed, admit
 from equipoise.policy.route import End, entry_stage, next_stage
 from equipoise.policy.schedule import Start, next_batch
 from equipoise.policy.served import served_plan
+from equipoise.serve.events import OUTCOME_OF, BatchEnd, Observer, RequestEnd
 from equipoise.serve.lanes import Asked, Lanes
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.memory import Memory
@@ -41,11 +42,13 @@ class Runner:
 
     Args:
         loaded: The plan.
+        observers: Are told what becomes of each request and batch.
     """
 
-    def __init__(self, loaded: LoadedPlan) -> None:
+    def __init__(self, loaded: LoadedPlan, observers: Sequence[Observer] = ()) -> None:
         plan = loaded.bundle.plan
         self.loaded = loaded
+        self._observers = observers
         self._plan = served_plan(plan, loaded.services)
         self._stages = loaded.stages
         self._limit_s = plan.stages[0].batch_rule.limit_s
@@ -101,19 +104,25 @@ class Runner:
             key = self._memory.key(feeds, outputs, high=high)
             known = self._memory.answer(key)
             if known is not None:
-                waiter.future.set_result(replace(known, request_id=request_id))
+                answer = replace(known, request_id=request_id)
+                waiter.future.set_result(answer)
+                self._tell(RequestEnd(self.loaded, "answered", n, request_id, 0.0, answer=answer))
                 return waiter.future
             flight = self._memory.flight(key)
             if flight is not None:
                 return self._join(flight, waiter)
-        entry = self._entry(outputs, n, now_s, deadline_s, high=high)
+        try:
+            entry = self._entry(outputs, n, now_s, deadline_s, high=high)
+        except ServeError as error:
+            self._tell(RequestEnd(self.loaded, OUTCOME_OF[type(error)], n, request_id, 0.0))
+            raise
         work = Work(feeds, n, now_s, high, outputs, key if entry != self._plan.fallback else None)
         if self._memory is not None and work.key is not None:
             self._memory.begin(work)
         self._open += 1
         self._idle.clear()
         self._join(work, waiter)
-        self._push(work, entry)
+        self._push(work, entry, now_s)
         self._start(now_s)
         return waiter.future
 
@@ -158,7 +167,7 @@ class Runner:
     @staticmethod
     def _waiter(now_s: float, deadline_s: float | None, request_id: str | None) -> Waiter:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        return Waiter(future, request_id, inf if deadline_s is None else now_s + deadline_s)
+        return Waiter(future, request_id, now_s, inf if deadline_s is None else now_s + deadline_s)
 
     def _join(self, work: Work, waiter: Waiter) -> asyncio.Future[Answer]:
         work.waiters.append(waiter)
@@ -167,14 +176,36 @@ class Runner:
         waiter.future.add_done_callback(partial(self._left, work, waiter))
         return waiter.future
 
-    def _left(self, work: Work, waiter: Waiter, future: asyncio.Future[Answer]) -> None:  # noqa: ARG002 - asyncio's
+    def _left(self, work: Work, waiter: Waiter, future: asyncio.Future[Answer]) -> None:
         """A client has its answer, or is gone; what nobody waits for any more is not begun."""
         if waiter.timer is not None:
             waiter.timer.cancel()
+        if self._observers:
+            self._tell(self._end_of(work, waiter, future))
         if not work.over:
             work.waiters.remove(waiter)
             if not work.waiters:
                 self._abandon(work)
+
+    def _end_of(self, work: Work, waiter: Waiter, future: asyncio.Future[Answer]) -> RequestEnd:
+        error = None if future.cancelled() else future.exception()
+        answer = None if future.cancelled() or error is not None else future.result()
+        return RequestEnd(
+            self.loaded,
+            "answered" if answer is not None else "left" if error is None else OUTCOME_OF.get(type(error), "failed"),
+            work.n,
+            waiter.request_id,
+            asyncio.get_running_loop().time() - waiter.arrival_s,
+            work.queued_s,
+            work.computing_s,
+            tuple(part.stage for part in work.parts),
+            answer,
+            joined=waiter.arrival_s > work.arrival_s,
+        )
+
+    def _tell(self, end: RequestEnd) -> None:
+        for observer in self._observers:
+            observer.request_ended(end)
 
     def _expire(self, work: Work, waiter: Waiter) -> None:
         if not waiter.future.done():
@@ -201,8 +232,8 @@ class Runner:
         if not self._open and self._lanes.all_free:
             self._idle.set()
 
-    def _push(self, work: Work, stage: int) -> None:
-        work.queued_at = stage
+    def _push(self, work: Work, stage: int, now_s: float) -> None:
+        work.queued_at, work.since_s = stage, now_s
         self._queues[stage].push(work)
 
     def _start(self, now_s: float) -> None:
@@ -248,14 +279,21 @@ class Runner:
 
     def _launch(self, stage: int, works: list[Work], now_s: float) -> None:
         rows = sum(work.rows for work in works)
+        for work in works:
+            work.queued_s += now_s - work.since_s
+            work.since_s = now_s
         pieces = [(work.feeds, work.left) for work in works]
         ends_s = now_s + self._plan.stages[stage].own.seconds(rows)
         lane, job = self._lanes.start(self._stages[stage], pieces, ends_s)
-        job.add_done_callback(partial(self._ended, stage, lane, works))
+        job.add_done_callback(partial(self._ended, stage, lane, works, rows, now_s))
 
-    def _ended(self, stage: int, lane: int, works: list[Work], job: asyncio.Future[list[Asked]]) -> None:
+    def _ended(
+        self, stage: int, lane: int, works: list[Work], rows: int, start_s: float, job: asyncio.Future[list[Asked]]
+    ) -> None:
         now_s = asyncio.get_running_loop().time()
         self._lanes.end(lane, now_s)
+        for observer in self._observers:
+            observer.batch_ended(BatchEnd(self.loaded, stage, rows, len(works), now_s - start_s))
         if job.cancelled():
             found: list[Asked] = [RuntimeError("the server is being closed")] * len(works)
         else:
@@ -264,14 +302,15 @@ class Runner:
         for work, asked in zip(works, found, strict=True):
             if work.over:
                 continue
+            work.computing_s += now_s - start_s
             try:
-                self._advance(work, stage, asked)
+                self._advance(work, stage, asked, now_s)
             except Exception as error:  # answers that do not fit together: this request fails, and no other
                 self._fail(work, self._failed(stage, error))
         self._tell_idle()
         self._start(now_s)
 
-    def _advance(self, work: Work, stage: int, asked: Asked) -> None:
+    def _advance(self, work: Work, stage: int, asked: Asked, now_s: float) -> None:
         """Take in what a stage answered, and answer the request or send what is left of it on."""
         if isinstance(asked, Exception):
             raise asked
@@ -287,7 +326,7 @@ class Runner:
             self._answer(work, left)
         else:
             work.left = left
-            self._push(work, step)
+            self._push(work, step, now_s)
 
     def _answer(self, work: Work, untrusted: Rows) -> None:
         loaded = self.loaded

@@ -69,12 +69,14 @@ class Waiter:
     Attributes:
         future: Where it gets its answer, or its error.
         request_id: Its own.
-        deadline_s: When it no longer wants the answer, on the loop's clock; infinite for never.
+        arrival_s: When it came, on the loop's clock.
+        deadline_s: When it no longer wants the answer, on that clock; infinite for never.
         timer: Fires then; null without a deadline.
     """
 
     future: asyncio.Future[Answer]
     request_id: str | None
+    arrival_s: float
     deadline_s: float
     timer: asyncio.TimerHandle | None = None
 
@@ -96,6 +98,9 @@ class Work:
         parts: What stages have answered, in the order they were asked.
         waiters: Who waits for it.
         queued_at: Stage whose queue it is in; null where it is in none.
+        since_s: When it came into that queue, or the batch it is in was started, on the loop's clock.
+        queued_s: Seconds that it has spent in queues.
+        computing_s: Seconds that it has spent in batches.
         over: Answered, failed, or left by everybody.
     """
 
@@ -109,6 +114,9 @@ class Work:
     parts: list[Part] = field(default_factory=list)
     waiters: list[Waiter] = field(default_factory=list)
     queued_at: int | None = None
+    since_s: float = 0.0
+    queued_s: float = 0.0
+    computing_s: float = 0.0
     over: bool = False
 
     @property
