@@ -28,11 +28,10 @@ def binary_array(tensor: TensorSpec, data: memoryview, shape: Sequence[int], lim
         limits: What is taken.
 
     Raises:
-        BadRequest: There are more or fewer bytes than its shape says, or text that is not UTF-8.
+        BadRequest: There are more or fewer bytes than its shape says, more rows or elements than are taken, or text
+            that is not UTF-8.
     """
-    count = math.prod(shape)
-    if count > limits.elements:
-        raise BadRequest(f"{tensor.name!r} has {count:,} elements; at most {limits.elements:,} are taken")
+    count = element_count(tensor.name, shape, limits)
     if tensor.dtype == "string":
         return _texts(tensor.name, data, count).reshape(shape)
     kind = _kind(tensor)
@@ -43,6 +42,19 @@ def binary_array(tensor: TensorSpec, data: memoryview, shape: Sequence[int], lim
     # A copy is aligned, belongs to nobody else, and does not keep the whole body in memory.
     array = np.frombuffer(data, kind).reshape(shape)
     return array != 0 if tensor.dtype == "bool" else array.astype(kind.newbyteorder("="))
+
+
+def element_count(name: str, shape: Sequence[int], limits: Limits) -> int:
+    """How many elements a tensor of a shape has.
+
+    Raises:
+        BadRequest: More than are taken.
+    """
+    count = math.prod(shape)
+    require_rows(tensor.name, shape, limits)
+    if count > limits.elements:
+        raise BadRequest(f"{name!r} has {count:,} elements; at most {limits.elements:,} are taken")
+    return count
 
 
 def raw_array(tensor: TensorSpec, data: memoryview, limits: Limits) -> Array:
@@ -61,6 +73,16 @@ def raw_array(tensor: TensorSpec, data: memoryview, limits: Limits) -> Array:
         raise BadRequest(f"the body has {len(data):,} bytes; input {tensor.name!r} takes {row:,} a row")
     shape = [len(data) // row, *(axis for axis in tensor.shape[1:] if axis is not None)]
     return binary_array(tensor, data, shape, limits)
+
+
+def require_rows(name: str, shape: Sequence[int], limits: Limits) -> None:
+    """Refuse a tensor of more rows than are taken.
+
+    Raises:
+        BadRequest: It has more.
+    """
+    if shape and shape[0] > limits.rows:
+        raise BadRequest(f"{name!r} has {shape[0]:,} rows; at most {limits.rows:,} are taken")
 
 
 def array_bytes(array: Array) -> bytes:

@@ -79,23 +79,18 @@ def infer_request(body: Any, blobs: memoryview, spec: ModelSpec, limits: Limits)
     """
     fields = _object(body, "the body")
     tensors = _objects(fields.get("inputs"), "inputs")
-    names = [_name(tensor, "an input") for tensor in tensors]
-    wanted = {tensor.name: tensor for tensor in spec.inputs}
-    if len(set(names)) < len(names):
-        raise BadRequest(f"an input stands there twice: {listed(names)}")
-    if set(names) != set(wanted):
-        raise BadRequest(f"found the inputs {listed(names) or 'none'}; the model takes {listed(list(wanted))}")
+    wanted = wanted_inputs([_name(tensor, "an input") for tensor in tensors], spec)
     arrays = {}
-    for name, tensor in zip(names, tensors, strict=True):
-        size = _binary_size(name, tensor, len(blobs))
+    for need, tensor in zip(wanted, tensors, strict=True):
+        size = _binary_size(need.name, tensor, len(blobs))
         blob, blobs = (None, blobs) if size is None else (blobs[:size], blobs[size:])
-        arrays[name] = _array(tensor, wanted[name], blob, limits)
+        arrays[need.name] = _array(tensor, need, blob, limits)
     if blobs:
         raise BadRequest(f"{len(blobs):,} bytes stand behind the last input")
     parameters = _object(fields.get("parameters", {}), "parameters")
     outputs = _outputs(fields.get("outputs"))
     return InferRequest(
-        inputs=bound(arrays, spec, {name: (name,) for name in wanted}),
+        inputs=bound(arrays, spec, {name: (name,) for name in arrays}),
         outputs=None if outputs is None else [name for name, _ in outputs],
         binary={name: binary for name, binary in outputs or () if binary is not None},
         others_binary=_flag(parameters, "binary_data_output") or False,
@@ -139,6 +134,34 @@ def model_metadata(plan: LoadedPlan, versions: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def wanted_inputs(names: Sequence[str], spec: ModelSpec) -> list[TensorSpec]:
+    """What the model takes as each of the inputs that a request names, in the request's order.
+
+    Raises:
+        BadRequest: One is missing or strange, or stands there twice.
+    """
+    wanted = {tensor.name: tensor for tensor in spec.inputs}
+    if len(set(names)) < len(names):
+        raise BadRequest(f"an input stands there twice: {listed(names)}")
+    if set(names) != set(wanted):
+        raise BadRequest(f"found the inputs {listed(names) or 'none'}; the model takes {listed(list(wanted))}")
+    return [wanted[name] for name in names]
+
+
+def require_described(tensor: TensorSpec, kind: Any, shape: Any, limits: Limits) -> None:
+    """Refuse an input that is said to be of another type than the model takes, or of no shape.
+
+    Raises:
+        BadRequest: It is.
+    """
+    if kind != DATATYPES[tensor.dtype]:
+        raise BadRequest(f"input {tensor.name!r} has the datatype {kind!r}; the model takes {DATATYPES[tensor.dtype]}")
+    if not isinstance(shape, list) or not all(type(axis) is int and axis > 0 for axis in shape):
+        raise BadRequest(f"input {tensor.name!r} has the shape {shape!r}; needed a list of whole numbers above 0")
+    if len(shape) > limits.depth:
+        raise BadRequest(f"input {tensor.name!r} has {len(shape)} axes; at most {limits.depth} are taken")
+
+
 def datatype(array: Array) -> str:
     """The protocol's name of an array's type."""
     return "BYTES" if array.dtype.kind in "OUS" else DATATYPES[array.dtype.name]
@@ -172,6 +195,18 @@ def timeout_s(found: Any, unit_s: float, units: str) -> float | None:
     return found * unit_s if found else None
 
 
+def refuse_unserved(parameters: Mapping[str, Any]) -> None:
+    """Refuse a tensor whose parameters ask for what is not served, rather than answer as if they had not.
+
+    Raises:
+        BadRequest: They do.
+    """
+    if parameters.get("classification"):
+        raise BadRequest("classification is not served by this protocol here; see /v1/predict/NAME for labels")
+    if "shared_memory_region" in parameters:
+        raise BadRequest("shared memory is not served here: send and ask for the data themselves")
+
+
 def request_id(found: Any) -> str | None:
     """A client's own name for its request.
 
@@ -185,7 +220,9 @@ def request_id(found: Any) -> str | None:
 
 def _binary_size(name: str, tensor: Mapping[str, Any], most: int) -> int | None:
     """Bytes of an input behind the JSON; null where its data stand in it."""
-    size = _object(tensor.get("parameters", {}), "parameters").get("binary_data_size")
+    parameters = _object(tensor.get("parameters", {}), "parameters")
+    refuse_unserved(parameters)
+    size = parameters.get("binary_data_size")
     if size is None:
         return None
     if type(size) is not int or not 0 <= size <= most:
@@ -197,12 +234,8 @@ def _binary_size(name: str, tensor: Mapping[str, Any], most: int) -> int | None:
 
 def _array(tensor: Mapping[str, Any], wanted: TensorSpec, blob: memoryview | None, limits: Limits) -> Array:
     name = wanted.name
-    kind = tensor.get("datatype")
-    if kind != DATATYPES[wanted.dtype]:
-        raise BadRequest(f"input {name!r} has the datatype {kind!r}; the model takes {DATATYPES[wanted.dtype]}")
     shape = tensor.get("shape")
-    if not isinstance(shape, list) or not all(type(axis) is int and axis >= 0 for axis in shape):
-        raise BadRequest(f"input {name!r} has the shape {shape!r}; needed a list of whole numbers")
+    require_described(wanted, tensor.get("datatype"), shape, limits)
     if blob is not None:
         return binary_array(wanted, blob, shape, limits)
     if "data" not in tensor:
@@ -222,8 +255,7 @@ def _outputs(found: Any) -> list[tuple[str, bool | None]] | None:
     wanted = []
     for output in _objects(found, "outputs"):
         parameters = _object(output.get("parameters", {}), "parameters")
-        if parameters.get("classification"):
-            raise BadRequest("classification is not served by this protocol here; see /v1/predict/NAME for labels")
+        refuse_unserved(parameters)
         wanted.append((_name(output, "an output"), _flag(parameters, "binary_data")))
     return wanted
 
