@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from equipoise.execute.plan import open_plan
 from equipoise.execute.stages import STAGE, probabilities
 from equipoise.serve import load_plan
-from equipoise.serve.http import Limits
-from equipoise.serve.rest import _json
+from equipoise.serve.http import Limits, json_response
 from equipoise.store.bundle import read_bundle
 
 Array = NDArray[Any]
@@ -187,10 +186,12 @@ MALFORMED: list[tuple[str, Any]] = [
         )
     ),
     (INFER, {"inputs": [{**BINARY, "parameters": {"binary_data_size": 4}}]}),
+    (INFER, {"inputs": [{**BINARY, "parameters": {"shared_memory_region": "r", "shared_memory_byte_size": 4}}]}),
     (INFER, {"inputs": [tensor(np.zeros((0, 2, 2), np.uint8))]}),
     *((INFER, {"inputs": [GOOD], "outputs": outputs}) for outputs in (
         {}, "logits", ["logits"], [{"name": "x"}], [{}], [{"name": "logits"}, {"name": "logits"}], [{"name": None}],
         [{"name": "logits", "parameters": {"classification": 1}}], [{"name": "logits", "parameters": 1}],
+        [{"name": "logits", "parameters": {"shared_memory_region": "r"}}],
     )),
     *((INFER, {"inputs": [GOOD], "parameters": parameters}) for parameters in (
         None, [], {"priority": "low"}, {"priority": -1}, {"priority": 1.5}, {"priority": []}, {"timeout": -1},
@@ -238,7 +239,10 @@ NOT_THERE: list[tuple[str, str, dict[str, str], int]] = [
     ("POST", "/v1/predict/x", {}, 404),
     ("GET", INFER, {}, 405),
     ("DELETE", "/v2", {}, 405),
-    ("POST", INFER, {"content-encoding": "gzip"}, 415),
+    ("POST", INFER, {"content-encoding": "br"}, 415),
+    ("POST", INFER, {"content-encoding": "gzip, deflate"}, 415),
+    ("POST", INFER, {"content-encoding": "gzip"}, 400),
+    ("POST", INFER, {"content-encoding": "deflate"}, 400),
     ("POST", INFER, {"inference-header-content-length": "3"}, 400),
     ("POST", INFER, {"inference-header-content-length": "-1"}, 400),
     ("POST", INFER, {"inference-header-content-length": "9" * 5000}, 400),
@@ -283,7 +287,7 @@ def test_a_body_that_never_ends_is_given_up(made: Any, served: Any, start: bytes
 
 
 def test_numbers_that_json_cannot_write_become_null() -> None:
-    body = _json({"data": np.array([1.0, np.nan, np.inf], np.float32), "more": float("nan")}).body
+    body = json_response({"data": np.array([1.0, np.nan, np.inf], np.float32), "more": float("nan")}).body
     assert json.loads(body) == {"data": [1.0, None, None], "more": None}
 
 

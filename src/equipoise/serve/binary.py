@@ -48,10 +48,10 @@ def element_count(name: str, shape: Sequence[int], limits: Limits) -> int:
     """How many elements a tensor of a shape has.
 
     Raises:
-        BadRequest: More than are taken.
+        BadRequest: More than are taken, or it has more rows than that.
     """
     count = math.prod(shape)
-    require_rows(tensor.name, shape, limits)
+    require_rows(name, shape, limits)
     if count > limits.elements:
         raise BadRequest(f"{name!r} has {count:,} elements; at most {limits.elements:,} are taken")
     return count

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import count
 from typing import Any, Literal
 from urllib.parse import unquote
+
+import orjson
+
+from equipoise.serve.compression import NAMES, Damaged, Encoding, TooLarge, inflated
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -15,6 +22,10 @@ Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 JSON_HEADER: Header = (b"content-type", b"application/json")
 CLOSE_HEADER: Header = (b"connection", b"close")
+REQUEST_ID = b"x-request-id"
+USABLE_ID = re.compile(rb"[\w.:;,/+=@~-]{1,128}", re.ASCII)
+PROCESS = secrets.token_hex(8).encode()
+_requests = count(1)
 
 
 @dataclass(frozen=True)
@@ -22,13 +33,17 @@ class Limits:
     """What a request may be at most.
 
     Attributes:
-        body_bytes: Bytes of its body.
+        body_bytes: Bytes of its body, as it is sent.
+        inflated_bytes: Bytes of its body once it is no longer compressed.
+        rows: Rows that it asks about.
         elements: Numbers or texts of one of its arrays.
         depth: Lists within lists.
         body_s: Seconds until its body is whole: one that never comes would hold its connection, and a shutdown, open.
     """
 
     body_bytes: int = 64 << 20
+    inflated_bytes: int = 64 << 20
+    rows: int = 100_000
     elements: int = 8_000_000
     depth: int = 16
     body_s: float = 60.0
@@ -61,11 +76,33 @@ class Response:
     body: bytes
     headers: tuple[Header, ...] = (JSON_HEADER,)
 
-    async def send(self, send: Send) -> None:
-        """Send it."""
-        headers = [*self.headers, (b"content-length", str(len(self.body)).encode())]
+    async def send(self, send: Send, more: Sequence[Header] = ()) -> None:
+        """Send it, with more headers than its own."""
+        headers = [*self.headers, *more, (b"content-length", str(len(self.body)).encode())]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+def json_response(value: Any) -> Response:
+    """A value as JSON: NumPy arrays as lists, and null for what is no number in JSON, NaN and infinity."""
+    return Response(HTTPStatus.OK, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def error_response(status: int, message: str, headers: tuple[Header, ...] = ()) -> Response:
+    """What went wrong, in the protocol's shape."""
+    said = message.encode("utf-8", "replace").decode()
+    return Response(status, orjson.dumps({"error": said}), (JSON_HEADER, *headers))
+
+
+def request_id(headers: Mapping[bytes, bytes]) -> bytes:
+    """The name of a request in headers and logs: what its client calls it, or one of ours.
+
+    Letters, digits and `.:;,/+=@~-_`, 128 of them at most, so that it can stand anywhere unquoted.
+    """
+    given = headers.get(REQUEST_ID)
+    if given is not None and USABLE_ID.fullmatch(given):
+        return given
+    return b"%s-%x" % (PROCESS, next(_requests))
 
 
 @dataclass(frozen=True)
@@ -76,33 +113,33 @@ class Call:
         headers: Lower-case name to value.
         receive: Where its body comes from, and later the news that the client is gone.
         names: What stood at the places of the route's names.
+        request_id: Its name in headers and logs (see `request_id`).
     """
 
     headers: dict[bytes, bytes]
     receive: Receive
     names: dict[str, str] = field(default_factory=dict)
+    request_id: bytes = b""
 
     async def body(self, limits: Limits) -> bytes:
-        """Its body.
+        """Its body, no longer compressed.
 
         Raises:
-            HttpError: It is too large, too late, or compressed.
+            HttpError: It is too large, too late, or encoded in a way that is unknown or that it is not.
             ClientGone: The client left before it was whole.
         """
         most_bytes = limits.body_bytes
-        encoding = self.headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
-        if encoding not in ("", "identity"):
-            found = f"the body is encoded as {encoding}; needed plain bytes"
-            raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, found, close=True)
+        encoding = _encoding(self.headers)
         told = self.headers.get(b"content-length", b"0")
         if told.isdigit() and len(told) < 19 and int(told) > most_bytes:
             raise _too_large(int(told), most_bytes)
         try:
             async with asyncio.timeout(limits.body_s):
-                return await self._received(most_bytes)
+                body = await self._received(most_bytes)
         except TimeoutError:
             found = f"the body was not whole after {limits.body_s:g} s"
             raise HttpError(HTTPStatus.REQUEST_TIMEOUT, found, close=True) from None
+        return body if encoding is None else await _inflated(body, encoding, limits.inflated_bytes)
 
     async def _received(self, most_bytes: int) -> bytes:
         parts: list[bytes] = []
@@ -188,3 +225,27 @@ def _matched(wanted: Sequence[str], parts: Sequence[str]) -> dict[str, str] | No
 def _too_large(found_bytes: int, most_bytes: int) -> HttpError:
     found = f"the body has {found_bytes:,} bytes or more; at most {most_bytes:,} are taken"
     return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, found, close=True)
+
+
+def _encoding(headers: Mapping[bytes, bytes]) -> Encoding | None:
+    told = headers.get(b"content-encoding")
+    if told is None:
+        return None
+    name = told.decode("latin-1").strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name not in NAMES:
+        found = f"the body is encoded as {name}; needed gzip, deflate, or plain bytes"
+        raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, found, close=True)
+    return NAMES[name]
+
+
+async def _inflated(body: bytes, encoding: Encoding, most_bytes: int) -> bytes:
+    try:
+        return await inflated(body, encoding, most_bytes)
+    except Damaged as error:
+        found = f"the body is not {encoding}, though its content-encoding says so: {error}"
+        raise HttpError(HTTPStatus.BAD_REQUEST, found) from None
+    except TooLarge:
+        found = f"the body becomes more than the {most_bytes:,} bytes that are taken, once it is no longer compressed"
+        raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, found) from None

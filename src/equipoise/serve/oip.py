@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.errors import BadRequest
 from equipoise.preprocess.columns import listed
-from equipoise.serve.binary import array_bytes, binary_array, raw_array
+from equipoise.serve.binary import array_bytes, binary_array, raw_array, require_rows
+from equipoise.serve.config import PLATFORM
 from equipoise.serve.engine import Priority
 from equipoise.serve.http import Limits
 from equipoise.serve.loading import LoadedPlan
@@ -128,7 +129,7 @@ def model_metadata(plan: LoadedPlan, versions: Sequence[str]) -> dict[str, Any]:
     return {
         "name": plan.name,
         "versions": list(versions),
-        "platform": "equipoise_plan",
+        "platform": PLATFORM,
         "inputs": [_described(tensor) for tensor in plan.opened.spec.inputs],
         "outputs": [_described(tensor) for tensor in plan.outputs],
     }
@@ -149,7 +150,7 @@ def wanted_inputs(names: Sequence[str], spec: ModelSpec) -> list[TensorSpec]:
 
 
 def require_described(tensor: TensorSpec, kind: Any, shape: Any, limits: Limits) -> None:
-    """Refuse an input that is said to be of another type than the model takes, or of no shape.
+    """Refuse an input that is said to be of another type than the model takes, of no shape, or of too many rows.
 
     Raises:
         BadRequest: It is.
@@ -160,6 +161,7 @@ def require_described(tensor: TensorSpec, kind: Any, shape: Any, limits: Limits)
         raise BadRequest(f"input {tensor.name!r} has the shape {shape!r}; needed a list of whole numbers above 0")
     if len(shape) > limits.depth:
         raise BadRequest(f"input {tensor.name!r} has {len(shape)} axes; at most {limits.depth} are taken")
+    require_rows(tensor.name, shape, limits)
 
 
 def datatype(array: Array) -> str:

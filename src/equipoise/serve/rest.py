@@ -13,8 +13,6 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
-import orjson
-
 from equipoise.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -24,10 +22,11 @@ from equipoise.errors import (
     StageFailed,
     Unavailable,
 )
+from equipoise.serve.compression import MIN_BYTES, accepted, deflated
 from equipoise.serve.engine import Engine
 from equipoise.serve.http import (
     CLOSE_HEADER,
-    JSON_HEADER,
+    REQUEST_ID,
     Call,
     ClientGone,
     Header,
@@ -37,6 +36,9 @@ from equipoise.serve.http import (
     Response,
     Router,
     Send,
+    error_response,
+    json_response,
+    request_id,
 )
 from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata, raw_request
 from equipoise.serve.rows import predict_request, predict_response
@@ -89,52 +91,61 @@ class Rest:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
+        headers = dict(scope["headers"])
+        name = request_id(headers)
         try:
-            response = await self._respond(scope, receive)
+            response = await self._respond(scope, headers, receive, name)
         except ClientGone:
             return
+        more = [(REQUEST_ID, name)]
         if not self._engine.ready and CLOSE_HEADER not in response.headers:
-            response = Response(response.status, response.body, (*response.headers, CLOSE_HEADER))
-        await response.send(send)
+            more.append(CLOSE_HEADER)
+        await response.send(send, more)
 
-    async def _respond(self, scope: Mapping[str, Any], receive: Receive) -> Response:
+    async def _respond(
+        self, scope: Mapping[str, Any], headers: dict[bytes, bytes], receive: Receive, name: bytes
+    ) -> Response:
         try:
             path = scope.get("raw_path") or scope["path"].encode()
             route, names = self._router.find(scope["method"], path.partition(b"?")[0])
-            return await route.handler(Call(dict(scope["headers"]), receive, names))
+            return await route.handler(Call(headers, receive, names, name))
         except HttpError as error:
-            return _error(error.status, str(error), (CLOSE_HEADER,) if error.close else ())
+            return error_response(error.status, str(error), (CLOSE_HEADER,) if error.close else ())
         except Overloaded as error:
             retry_after = str(max(1, math.ceil(error.retry_after_s))).encode()
-            return _error(STATUS[Overloaded], str(error), ((b"retry-after", retry_after),))
+            return error_response(STATUS[Overloaded], str(error), ((b"retry-after", retry_after),))
         except ServeError as error:
-            return _error(STATUS[type(error)], str(error))
+            return error_response(STATUS[type(error)], str(error))
         except ClientGone:
             raise
         except Exception:
             log.exception("a request failed in the server itself")
-            return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says more")
+            return error_response(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says more"
+            )
 
     async def _server(self, call: Call) -> Response:  # noqa: ARG002 - a handler's signature, here and below
-        return _json({"name": "equipoise", "version": version("equipoise"), "extensions": list(EXTENSIONS)})
+        return json_response({"name": "equipoise", "version": version("equipoise"), "extensions": list(EXTENSIONS)})
 
     async def _live(self, call: Call) -> Response:  # noqa: ARG002
-        return _json({"live": True})
+        return json_response({"live": True})
 
     async def _ready(self, call: Call) -> Response:  # noqa: ARG002
         if not self._engine.ready:
             raise Unavailable("the server is shutting down")
-        return _json({"ready": True})
+        return json_response({"ready": True})
 
     async def _model(self, call: Call) -> Response:
         model = call.names["model"]
-        return _json(model_metadata(self._engine.plan(model, call.names.get("version")), self._engine.versions(model)))
+        return json_response(
+            model_metadata(self._engine.plan(model, call.names.get("version")), self._engine.versions(model))
+        )
 
     async def _model_ready(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
         if not self._engine.ready:
             raise Unavailable("the server is shutting down")
-        return _json({"name": plan.name, "ready": True})
+        return json_response({"name": plan.name, "ready": True})
 
     async def _infer(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
@@ -146,14 +157,15 @@ class Rest:
         else:
             request = infer_request(parsed(body[:length]), body[length:], spec, limits)
         said, blobs = infer_response(await self._answer(call, request, plan.name, plan.version), request)
-        return _with_blobs(_json(said), blobs) if blobs else _json(said)
+        response = json_response(said)
+        return await _packed(call, _with_blobs(response, blobs) if blobs else response)
 
     async def _predict(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"])
         body = parsed(await call.body(self._limits))
         request = predict_request(body, plan, self._limits)
         answer = await self._answer(call, request, plan.name, plan.version)
-        return _json(predict_response(answer, plan))
+        return await _packed(call, json_response(predict_response(answer, plan)))
 
     async def _answer(self, call: Call, request: InferRequest, model: str, version: str) -> Answer:
         """Wait for an answer as long as the client does."""
@@ -197,13 +209,20 @@ def _with_blobs(response: Response, blobs: Sequence[bytes]) -> Response:
     return Response(response.status, b"".join([response.body, *blobs]), (OCTETS_HEADER, length))
 
 
-def _json(value: Any) -> Response:
-    return Response(HTTPStatus.OK, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
+async def _packed(call: Call, response: Response) -> Response:
+    """An answer, compressed where its client takes that; other responses never are, as clients exist that ask and fail.
 
-
-def _error(status: HTTPStatus, message: str, headers: tuple[Header, ...] = ()) -> Response:
-    said = message.encode("utf-8", "replace").decode()
-    return Response(status, orjson.dumps({"error": said}), (JSON_HEADER, *headers))
+    tritonclient's aio client asks for it with every request, and then reads only answers so.
+    """
+    if len(response.body) < MIN_BYTES:
+        return response
+    encoding = accepted(call.headers.get(b"accept-encoding"))
+    if encoding is None:
+        return response
+    body = await deflated(response.body, encoding)
+    if len(body) >= len(response.body):
+        return response
+    return Response(response.status, body, (*response.headers, (b"content-encoding", encoding.encode())))
 
 
 async def _live_on(receive: Receive, send: Send) -> None:

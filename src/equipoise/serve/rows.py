@@ -13,6 +13,7 @@ from equipoise.execute.stages import STAGE, TRUSTED
 from equipoise.preprocess.binding import Sources, input_sources
 from equipoise.preprocess.chunks import TARGETS
 from equipoise.preprocess.columns import listed
+from equipoise.serve.binary import require_rows
 from equipoise.serve.http import Limits
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.oip import InferRequest, priority, request_id, timeout_s
@@ -43,6 +44,7 @@ def predict_request(body: Any, plan: LoadedPlan, limits: Limits) -> InferRequest
     rows = fields.get("rows")
     if not isinstance(rows, list) or not rows:
         raise BadRequest("found no rows; needed a list of objects with named features, or a list of lists")
+    require_rows("rows", [len(rows)], limits)
     return InferRequest(
         inputs=_named(rows, plan, limits) if isinstance(rows[0], dict) else _nested(rows, plan, limits),
         outputs=None,
