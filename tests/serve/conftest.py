@@ -40,7 +40,9 @@ from equipoise.execute.stages import OpenStages
 from equipoise.host.environment import environment
 from equipoise.serve import Engine, LoadedPlan, load_plan
 from equipoise.serve.http import Limits
+from equipoise.serve.protocol import HttpProtocol
 from equipoise.serve.rest import Rest
+from equipoise.serve.statistics import Statistics
 from equipoise.store.artifacts import artifact_digest
 from equipoise.store.bundle import write_bundle
 
@@ -243,9 +245,10 @@ def in_a_thread(plans: Sequence[LoadedPlan], limits: Limits = LIMITS) -> Iterato
     started: list[tuple[uvicorn.Server, Engine, asyncio.AbstractEventLoop]] = []
 
     async def main() -> None:
-        async with Engine(plans) as engine:
-            rest = Rest(engine, limits)
-            server = uvicorn.Server(uvicorn.Config(rest, http="httptools", lifespan="off", log_level="critical"))
+        statistics = Statistics()
+        async with Engine(plans, observers=[statistics]) as engine:
+            rest = Rest(engine, limits, statistics=statistics)
+            server = uvicorn.Server(uvicorn.Config(rest, http=HttpProtocol, lifespan="off", log_level="critical"))
             started.append((server, engine, asyncio.get_running_loop()))
             await server.serve([listening])
 

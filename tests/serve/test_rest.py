@@ -64,7 +64,9 @@ def tensor(images: Array, **changed: Any) -> dict[str, Any]:
 
 def test_the_server_and_its_models_describe_themselves(server: Any) -> None:
     status, said, _ = server.ask("GET", "/v2")
-    assert (status, said["name"], said["extensions"]) == (200, "equipoise", ["binary_tensor_data"])
+    assert (status, said["name"], said["extensions"]) == (
+        200, "equipoise", ["binary_tensor_data", "model_configuration", "statistics"],
+    )  # fmt: skip
     assert server.ask("GET", "/v2/health/live")[:2] == (200, {"live": True})
     assert server.ask("GET", "/v2/health/ready")[:2] == (200, {"ready": True})
     for path in ("/v2/models/m", "/v2/models/m/versions/1"):

@@ -16,7 +16,9 @@ import uvloop
 from equipoise.errors import InputError
 from equipoise.serve.engine import Engine
 from equipoise.serve.loading import LoadedPlan
+from equipoise.serve.protocol import HttpProtocol
 from equipoise.serve.rest import Rest
+from equipoise.serve.statistics import Statistics
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 2048
@@ -74,10 +76,11 @@ def run(
 async def _serve(
     plans: Iterable[LoadedPlan], listening: socket.socket, settings: ServerSettings, tell: Callable[[str], None]
 ) -> None:
-    async with Engine(plans) as engine:
+    statistics = Statistics()
+    async with Engine(plans, observers=[statistics]) as engine:
         config = uvicorn.Config(
-            Rest(engine),
-            http="httptools",
+            Rest(engine, statistics=statistics),
+            http=HttpProtocol,
             ws="none",
             lifespan="off",
             log_level="warning",

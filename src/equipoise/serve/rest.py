@@ -24,6 +24,7 @@ from equipoise.errors import (
 )
 from equipoise.serve.compression import MIN_BYTES, accepted, deflated
 from equipoise.serve.engine import Engine
+from equipoise.serve.extensions import Extensions, Models
 from equipoise.serve.http import (
     CLOSE_HEADER,
     REQUEST_ID,
@@ -42,6 +43,7 @@ from equipoise.serve.http import (
 )
 from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata, raw_request
 from equipoise.serve.rows import predict_request, predict_response
+from equipoise.serve.statistics import Statistics
 from equipoise.serve.values import parsed
 from equipoise.serve.work import Answer
 
@@ -53,8 +55,6 @@ STATUS: dict[type[ServeError], HTTPStatus] = {
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-EXTENSIONS = ("binary_tensor_data",)
-"""Extensions of the protocol that work here, for the server's metadata."""
 JSON_LENGTH = b"inference-header-content-length"
 MOST_DIGITS = 18
 OCTETS_HEADER: Header = (b"content-type", b"application/octet-stream")
@@ -68,17 +68,28 @@ class Rest:
     Args:
         engine: What answers.
         limits: What a request may be at most.
+        statistics: What counts what becomes of requests; null where nothing does.
+        models: What can be loaded; null where nothing can.
     """
 
-    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits | None = None,
+        statistics: Statistics | None = None,
+        models: Models | None = None,
+    ) -> None:
         self._engine = engine
         self._limits = limits or Limits()
         self._router = Router()
+        self._extensions = Extensions(engine, self._limits, statistics, models)
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             self._router.add("POST", f"{prefix}/infer", self._infer)
             self._router.add("GET", f"{prefix}/ready", self._model_ready)
-            self._router.add("GET", prefix, self._model)
         self._router.add("POST", "/v1/predict/{model}", self._predict)
+        self._extensions.add_to(self._router)  # before `/v2/models/{model}`, which would take `/v2/models/stats`
+        self._router.add("GET", "/v2/models/{model}", self._model)
+        self._router.add("GET", "/v2/models/{model}/versions/{version}", self._model)
         self._router.add("GET", "/v2/health/live", self._live, role=None)
         self._router.add("GET", "/v2/health/ready", self._ready, role=None)
         self._router.add("GET", "/v2", self._server)
@@ -125,7 +136,8 @@ class Rest:
             )
 
     async def _server(self, call: Call) -> Response:  # noqa: ARG002 - a handler's signature, here and below
-        return json_response({"name": "equipoise", "version": version("equipoise"), "extensions": list(EXTENSIONS)})
+        extensions = self._extensions.names
+        return json_response({"name": "equipoise", "version": version("equipoise"), "extensions": extensions})
 
     async def _live(self, call: Call) -> Response:  # noqa: ARG002
         return json_response({"live": True})

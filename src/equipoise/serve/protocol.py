@@ -1,0 +1,72 @@
+"""HTTP as it comes over a connection: heads within limits, and all errors in the protocol's shape."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from equipoise.serve.http import REQUEST_ID, error_response, request_id
+
+MOST_HEAD_BYTES = 32 << 10
+"""Of a request's line and headers: the parser itself would take them without end."""
+HEADER_EXTRA_BYTES = 4
+"""The colon, the space and the end of the line of a header."""
+
+
+class HeadTooLarge(Exception):  # noqa: N818 - reads as what happened
+    """A request's line and headers are larger than is taken."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which by itself takes heads of any size and tells errors as plain text."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._in_head = False
+        self._head_bytes = 0
+        self._too_large = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in, and hang up on a head that does not end."""
+        was_in_head = self._in_head
+        super().data_received(data)
+        if was_in_head and self._in_head and not self.transport.is_closing():
+            # What came with the start of a head is not counted: some of it was the end of the request before.
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self._too_large = True
+                self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """A head is whole; raising refuses it, by way of the parser's own errors."""
+        self._in_head = False
+        size = len(self.url) + sum(len(name) + len(value) + HEADER_EXTRA_BYTES for name, value in self.headers)
+        if size > MOST_HEAD_BYTES:
+            self._too_large = True
+            raise HeadTooLarge
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Say what is wrong, and hang up."""
+        status, found = HTTPStatus.BAD_REQUEST, "this is not HTTP as it can be read here: look at its line and headers"
+        if self._too_large:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            found = f"the line and headers have more than the {MOST_HEAD_BYTES:,} bytes that are taken"
+        response = error_response(status, found)
+        headers = [
+            *response.headers,
+            (REQUEST_ID, request_id({})),
+            (b"content-length", str(len(response.body)).encode()),
+            (b"connection", b"close"),
+        ]
+        lines = [f"HTTP/1.1 {int(status)} {status.phrase}".encode(), *(b"%s: %s" % header for header in headers)]
+        self.transport.write(b"\r\n".join([*lines, b"", response.body]))
+        self.transport.close()
