@@ -113,49 +113,86 @@ class Extensions:
                 for method in ("GET", "POST"):
                     router.add(method, path, _refusing(reason))
 
-    async def _stats(self, call: Call) -> Response:
-        assert self._statistics is not None
-        said = [_said(plan, self._statistics.of(plan.name, plan.version)) for plan in self._asked(call)]
-        return json_response({"model_stats": said})
+    def statistics(self, model: str | None, version: str | None) -> dict[str, Any]:
+        """What has been counted, as Triton writes it.
 
-    def _asked(self, call: Call) -> Iterator[LoadedPlan]:
-        model, version = call.names.get("model"), call.names.get("version")
+        Args:
+            model: Of which model; null for all.
+            version: Of which of its versions; null for all.
+
+        Raises:
+            NotFound: It is not served.
+        """
+        assert self._statistics is not None
+        plans = self._asked(model, version)
+        return {"model_stats": [_said(plan, self._statistics.of(plan.name, plan.version)) for plan in plans]}
+
+    def _asked(self, model: str | None, version: str | None) -> Iterator[LoadedPlan]:
         for name in self._engine.models if model is None else (model,):
             for each in self._engine.versions(name) if version is None else (version,):
                 yield self._engine.plan(name, each)
 
-    async def _config(self, call: Call) -> Response:
-        plan = self._engine.plan(call.names["model"], call.names.get("version"))
-        return json_response(model_config(plan, self._engine.versions(plan.name)))
+    def config(self, model: str, version: str | None) -> dict[str, Any]:
+        """A model's configuration, as the JSON form of Triton's `ModelConfig`.
 
-    async def _index(self, call: Call) -> Response:
-        assert self._models is not None
-        wanted = (await self._fields(call)).get("ready", False)
-        if not isinstance(wanted, bool):
-            raise BadRequest(f"found {wanted!r} for `ready`; needed true or false")
-        entries = [entry for entry in self._models.index() if not wanted or entry.state == READY]
-        return json_response(
-            [
-                {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
-                for entry in entries
-            ]
-        )
+        Raises:
+            NotFound: It is not served.
+        """
+        plan = self._engine.plan(model, version)
+        return model_config(plan, self._engine.versions(plan.name))
 
-    async def _load(self, call: Call) -> Response:
+    def index(self, *, ready: bool) -> list[dict[str, str]]:
+        """What is known of each model version: all, or only those that are `READY`."""
         assert self._models is not None
-        parameters = (await self._fields(call)).get("parameters")
+        return [
+            {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
+            for entry in self._models.index()
+            if not ready or entry.state == READY
+        ]
+
+    async def load(self, model: str, parameters: Any) -> None:
+        """Serve a model, or what has become of it since.
+
+        Raises:
+            NotFound: It is not known.
+            BadRequest: It cannot be served, or there are parameters.
+        """
+        assert self._models is not None
         if parameters:
             raise BadRequest("a load takes no parameters here: what a model is was said when the server started")
         try:
-            await self._models.load(call.names["model"])
+            await self._models.load(model)
         except InputError as error:
             raise BadRequest(str(error)) from error
+
+    async def unload(self, model: str) -> None:
+        """Serve a model no longer.
+
+        Raises:
+            NotFound: It is not known.
+        """
+        assert self._models is not None
+        await self._models.unload(model)
+
+    async def _stats(self, call: Call) -> Response:
+        return json_response(self.statistics(call.names.get("model"), call.names.get("version")))
+
+    async def _config(self, call: Call) -> Response:
+        return json_response(self.config(call.names["model"], call.names.get("version")))
+
+    async def _index(self, call: Call) -> Response:
+        wanted = (await self._fields(call)).get("ready", False)
+        if not isinstance(wanted, bool):
+            raise BadRequest(f"found {wanted!r} for `ready`; needed true or false")
+        return json_response(self.index(ready=wanted))
+
+    async def _load(self, call: Call) -> Response:
+        await self.load(call.names["model"], (await self._fields(call)).get("parameters"))
         return json_response({})
 
     async def _unload(self, call: Call) -> Response:
-        assert self._models is not None
         await self._fields(call)  # `unload_dependents`: a plan has none
-        await self._models.unload(call.names["model"])
+        await self.unload(call.names["model"])
         return json_response({})
 
     async def _fields(self, call: Call) -> dict[str, Any]:
