@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from equipoise.serve.http import REQUEST_ID, error_response, request_id
+from equipoise.serve.http import REQUEST_ID, Header, error_response, request_id
 
 MOST_HEAD_BYTES = 32 << 10
 """Of a request's line and headers: the parser itself would take them without end."""
 HEADER_EXTRA_BYTES = 4
 """The colon, the space and the end of the line of a header."""
+
+log = logging.getLogger(__name__)
 
 
 class HeadTooLarge(Exception):  # noqa: N818 - reads as what happened
@@ -27,6 +31,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._too_large = False
+        # uvicorn's own limit counts a connection only once it has sent a head, and tells of it in plain text.
+        self._most_connections, self.limit_concurrency = self.limit_concurrency, None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or refuse it at once where there are too many."""
+        super().connection_made(transport)
+        most = self._most_connections
+        if most is not None and len(self.connections) > most:
+            log.warning("a connection was refused: there are %d already", most)
+            found = f"there are {most:,} connections already, as many as are taken; come again later"
+            self._hang_up(HTTPStatus.SERVICE_UNAVAILABLE, found, (b"retry-after", b"1"))
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in, and hang up on a head that does not end."""
@@ -60,7 +75,10 @@ class HttpProtocol(HttpToolsProtocol):
         if self._too_large:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             found = f"the line and headers have more than the {MOST_HEAD_BYTES:,} bytes that are taken"
-        response = error_response(status, found)
+        self._hang_up(status, found)
+
+    def _hang_up(self, status: HTTPStatus, found: str, *more: Header) -> None:
+        response = error_response(status, found, more)
         headers = [
             *response.headers,
             (REQUEST_ID, request_id({})),
