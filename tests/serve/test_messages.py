@@ -41,6 +41,11 @@ def asked(kind: str, shape: Any = (2, 2), contents: Any = None, raw: bytes | Non
     return pb.ModelInferRequest(inputs=[tensor], raw_input_contents=[] if raw is None else [raw])
 
 
+def some(field: str) -> list[Any]:
+    """Four values that a field of typed contents takes."""
+    return [{"bytes_contents": b"1", "bool_contents": True}.get(field, 1)] * 4
+
+
 def read(message: Any, kind: DType, limits: Limits | None = None) -> Array:
     return infer_request(message, spec_of(kind), limits or Limits()).inputs["x"]
 
@@ -86,12 +91,10 @@ def test_text_is_read_typed_and_raw() -> None:
 @pytest.mark.parametrize("kind", sorted(CONTENTS))
 def test_another_types_contents_are_refused(kind: Any) -> None:
     for other in set(CONTENTS.values()) - {CONTENTS[kind]}:
-        values = [b"1"] * 4 if other == "bytes_contents" else [True] * 4
         with pytest.raises(BadRequest, match=f"{other}; needed {CONTENTS[kind]}"):
-            read(asked(kind, contents={other: values}), kind)
-        both = {other: values, CONTENTS[kind]: [b"1"] * 4 if kind == "string" else [1] * 4}
+            read(asked(kind, contents={other: some(other)}), kind)
         with pytest.raises(BadRequest, match=other):
-            read(asked(kind, contents=both), kind)
+            read(asked(kind, contents={field: some(field) for field in (other, CONTENTS[kind])}), kind)
 
 
 @pytest.mark.parametrize(("kind", "value"), [("int8", 128), ("int16", -(2**15) - 1), ("uint8", 256), ("uint16", 2**16)])
