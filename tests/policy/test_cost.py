@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from equipoise.core.brief import OwnedMachine
 from equipoise.policy.cost import (
+    LaneUse,
     break_even_rps,
     machines_needed,
     monthly_usd,
     owned_usd_per_hour,
+    shared_usd,
     usd_per_million_correct,
     usd_per_million_packed,
     usd_per_million_provisioned,
@@ -86,3 +88,32 @@ def test_figures_that_are_no_positive_number_are_refused_by_name(bad):
         usd_per_million_provisioned(bad, 1.0, 1.0)
     with pytest.raises(ValueError, match="sustained_rps"):
         machines_needed(1.0, bad)
+
+
+uses = st.dictionaries(st.sampled_from("abcd"), st.builds(LaneUse, st.floats(0, 1e6), st.floats(0.01, 1e6)), min_size=1)
+
+
+@given(usd=st.floats(0, 1e4), use=uses)
+def test_the_whole_machine_is_paid_for_idle_or_not(usd, use):
+    shares = shared_usd(usd, use)
+    assert sum(shares.values()) == pytest.approx(usd)
+    assert all(share >= 0 for share in shares.values())
+
+
+@given(usd=st.floats(0.01, 1e4), lane_s=st.floats(1, 1e6), busy=st.floats(0, 0.5), more=st.floats(0, 0.5))
+def test_of_two_with_the_same_lanes_the_busier_pays_more(usd, lane_s, busy, more):
+    shares = shared_usd(
+        usd, {"calm": LaneUse(busy * lane_s, lane_s), "busier": LaneUse((busy + more) * lane_s, lane_s)}
+    )
+    assert shares["busier"] >= shares["calm"] * (1 - 1e-12)
+
+
+def test_no_lane_pays_nothing():
+    assert shared_usd(1.0, {}) == {}
+    assert shared_usd(0.0, {"m": LaneUse(0.0, 0.0)}) == {"m": 0.0}
+
+
+def test_use_since_a_count_that_began_anew_is_all_of_it():
+    assert LaneUse(3.0, 10.0).since(LaneUse(1.0, 4.0)) == LaneUse(2.0, 6.0)
+    assert LaneUse(0.5, 1.0).since(LaneUse(1.0, 4.0)) == LaneUse(0.5, 1.0)
+    assert LaneUse(0.5, 1.0).since(None) == LaneUse(0.5, 1.0)

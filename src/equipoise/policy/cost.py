@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
 from equipoise.core.brief import OwnedMachine
+
+Model = TypeVar("Model", bound=Hashable)
 
 HOURS_PER_MONTH = 730.5
 """Hours of the mean month: 365.25 days * 24 h / 12."""
 
 SECONDS_PER_HOUR = 3600.0
 MILLION = 1_000_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneUse:
+    """How much a model used what it had.
+
+    Attributes:
+        busy_s: Seconds of its lanes in which they computed, added up.
+        lane_s: Seconds in which they could have.
+    """
+
+    busy_s: float
+    lane_s: float
+
+    def since(self, before: LaneUse | None) -> LaneUse:
+        """What was added since; all of it where counting began anew meanwhile."""
+        if before is None or before.busy_s > self.busy_s or before.lane_s > self.lane_s:
+            return self
+        return LaneUse(self.busy_s - before.busy_s, self.lane_s - before.lane_s)
 
 
 def usd_per_million_packed(usd_per_hour: float, throughput_rps: float) -> float:
@@ -151,6 +175,32 @@ def owned_usd_per_hour(owned: OwnedMachine) -> float:
         0.125
     """
     return owned.capex_usd / (owned.months * HOURS_PER_MONTH) + owned.watts / 1000 * owned.usd_per_kwh
+
+
+def shared_usd(usd: float, use: Mapping[Model, LaneUse]) -> dict[Model, float]:
+    """Share the price of a machine, idle or not, among the models that are served on it, in US dollars.
+
+    Every second of a lane costs the same. A model pays for those that its batches took, and for a part of the idle ones
+    in proportion to its lanes: `usd * (busy_m + idle * lane_m / lane) / (busy + idle)`, `idle = max(0, lane - busy)`.
+
+    Args:
+        usd: Price of the machine for the time that is shared.
+        use: Lane-seconds of each model in that time.
+
+    Returns:
+        What each pays; together `usd`, unless no lane was there.
+
+    Example:
+        >>> shared_usd(1.0, {"busy": LaneUse(60, 100), "idle": LaneUse(0, 100)})
+        {'busy': 0.65, 'idle': 0.35}
+    """
+    busy_s, lane_s = sum(each.busy_s for each in use.values()), sum(each.lane_s for each in use.values())
+    idle_s = max(0.0, lane_s - busy_s)
+    if lane_s <= 0:
+        return dict.fromkeys(use, 0.0)
+    return {
+        model: usd * (each.busy_s + idle_s * each.lane_s / lane_s) / (busy_s + idle_s) for model, each in use.items()
+    }
 
 
 def _need_positive(**figures: float) -> None:
