@@ -236,7 +236,7 @@ def _binary_size(name: str, tensor: Mapping[str, Any], most: int) -> int | None:
 
 def _array(tensor: Mapping[str, Any], wanted: TensorSpec, blob: memoryview | None, limits: Limits) -> Array:
     name = wanted.name
-    shape = tensor.get("shape")
+    shape: Any = tensor.get("shape")
     require_described(wanted, tensor.get("datatype"), shape, limits)
     if blob is not None:
         return binary_array(wanted, blob, shape, limits)

@@ -23,6 +23,8 @@ from equipoise.errors import (
     Unavailable,
 )
 from equipoise.serve.compression import MIN_BYTES, accepted, deflated
+from equipoise.serve.described import Described, described
+from equipoise.serve.docs import page, policy
 from equipoise.serve.engine import Engine
 from equipoise.serve.extensions import Extensions, Models
 from equipoise.serve.http import (
@@ -42,6 +44,7 @@ from equipoise.serve.http import (
     request_id,
 )
 from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata, raw_request
+from equipoise.serve.openapi import openapi
 from equipoise.serve.rows import predict_request, predict_response
 from equipoise.serve.statistics import Statistics
 from equipoise.serve.values import parsed
@@ -58,6 +61,7 @@ STATUS: dict[type[ServeError], HTTPStatus] = {
 JSON_LENGTH = b"inference-header-content-length"
 MOST_DIGITS = 18
 OCTETS_HEADER: Header = (b"content-type", b"application/octet-stream")
+HTML_HEADER: Header = (b"content-type", b"text/html; charset=utf-8")
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +97,8 @@ class Rest:
         self._router.add("GET", "/v2/health/live", self._live, role=None)
         self._router.add("GET", "/v2/health/ready", self._ready, role=None)
         self._router.add("GET", "/v2", self._server)
+        self._router.add("GET", "/openapi.json", self._openapi)
+        self._router.add("GET", "/docs", self._docs)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -138,6 +144,18 @@ class Rest:
     async def _server(self, call: Call) -> Response:  # noqa: ARG002 - a handler's signature, here and below
         extensions = self._extensions.names
         return json_response({"name": "equipoise", "version": version("equipoise"), "extensions": extensions})
+
+    async def _openapi(self, call: Call) -> Response:  # noqa: ARG002
+        return json_response(openapi(self._described(), self._extensions.names))
+
+    async def _docs(self, call: Call) -> Response:  # noqa: ARG002
+        models = self._described()
+        shown = page(models, openapi(models, self._extensions.names))
+        headers = (HTML_HEADER, (b"content-security-policy", policy().encode()))
+        return Response(HTTPStatus.OK, shown.encode("utf-8", "replace"), headers)
+
+    def _described(self) -> list[Described]:
+        return [described(self._engine.plan(name), self._engine.versions(name)) for name in self._engine.models]
 
     async def _live(self, call: Call) -> Response:  # noqa: ARG002
         return json_response({"live": True})
