@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,7 @@ from equipoise.execute.plan import OpenPlan, open_plan_from
 from equipoise.execute.stages import OpenStages
 from equipoise.host.environment import environment
 from equipoise.serve import Engine, LoadedPlan, load_plan
+from equipoise.serve.grpc import GrpcService, grpc_server
 from equipoise.serve.http import Limits
 from equipoise.serve.protocol import HttpProtocol
 from equipoise.serve.rest import Rest
@@ -267,3 +269,40 @@ def in_a_thread(plans: Sequence[LoadedPlan], limits: Limits = LIMITS) -> Iterato
 @pytest.fixture
 def served() -> Any:
     return in_a_thread
+
+
+@dataclass(frozen=True)
+class GrpcServer:
+    port: int
+    engine: Engine
+    call_soon: Callable[..., Any]
+
+
+@contextmanager
+def grpc_in_a_thread(
+    plans: Sequence[LoadedPlan], limits: Limits = LIMITS, observers: Sequence[Any] = (), **others: Any
+) -> Iterator[GrpcServer]:
+    """A gRPC server in a thread of its own, on a free port."""
+    started: Future[GrpcServer] = Future()
+    stopping = asyncio.Event()
+
+    async def main() -> None:
+        async with Engine(plans, observers=observers) as engine:
+            server, port = await grpc_server(GrpcService(engine, limits, **others), "127.0.0.1", 0)
+            started.set_result(GrpcServer(port, engine, asyncio.get_running_loop().call_soon_threadsafe))
+            await stopping.wait()
+            await server.stop(60)
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    running = started.result(60)
+    try:
+        yield running
+    finally:
+        running.call_soon(stopping.set)
+        thread.join()
+
+
+@pytest.fixture
+def grpc_served() -> Any:
+    return grpc_in_a_thread

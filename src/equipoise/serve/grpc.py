@@ -21,6 +21,7 @@ from tritonclient.grpc import service_pb2 as pb
 from equipoise.errors import (
     BadRequest,
     DeadlineExceeded,
+    InputError,
     NotFound,
     Overloaded,
     ServeError,
@@ -75,6 +76,9 @@ class GrpcService:
         limits: What a request may be at most.
         statistics: What counts what becomes of requests; null where nothing does.
         models: What can be loaded; null where nothing can.
+
+    Attributes:
+        limits: What a request may be at most.
     """
 
     def __init__(
@@ -85,8 +89,8 @@ class GrpcService:
         models: Models | None = None,
     ) -> None:
         self._engine = engine
-        self._limits = limits or Limits()
-        self._extensions = Extensions(engine, self._limits, statistics, models)
+        self.limits = limits or Limits()
+        self._extensions = Extensions(engine, self.limits, statistics, models)
         self._rpcs = {
             "ServerLive": Rpc(pb.ServerLiveRequest, self._live, role=None),
             "ServerReady": Rpc(pb.ServerReadyRequest, self._ready, role=None),
@@ -122,7 +126,9 @@ class GrpcService:
 
     async def _respond(self, rpc: Rpc, context: Context) -> bytes:
         headers = {_bytes(name): _bytes(value) for name, value in context.invocation_metadata() or ()}
-        trailers = [(REQUEST_ID.decode(), request_id(headers).decode())]
+        name = request_id(headers)
+        ORIGIN.set(Origin(name, traceparent=headers.get(TRACEPARENT)))
+        trailers = [(REQUEST_ID.decode(), name.decode())]
         context.set_trailing_metadata(trailers)
         try:
             answer = await rpc.answer(await self._received(rpc, context), context)
@@ -140,10 +146,10 @@ class GrpcService:
     async def _received(self, rpc: Rpc, context: Context) -> Any:
         """The message that a procedure is called with."""
         try:
-            async with asyncio.timeout(self._limits.body_s):
+            async with asyncio.timeout(self.limits.body_s):
                 data = await context.read()
         except TimeoutError:
-            raise DeadlineExceeded(f"the message was not whole after {self._limits.body_s:g} s") from None
+            raise DeadlineExceeded(f"the message was not whole after {self.limits.body_s:g} s") from None
         if not isinstance(data, bytes):
             raise BadRequest(f"found no message; needed a {rpc.request.DESCRIPTOR.name}")
         try:
@@ -163,8 +169,7 @@ class GrpcService:
         )
 
     async def _model_ready(self, message: Any, context: Context) -> Any:  # noqa: ARG002
-        self._engine.plan(message.name, message.version or None)
-        return pb.ModelReadyResponse(ready=self._engine.ready)
+        return pb.ModelReadyResponse(ready=self._engine.model_ready(message.name, message.version or None))
 
     async def _model(self, message: Any, context: Context) -> Any:  # noqa: ARG002
         plan = self._engine.plan(message.name, message.version or None)
@@ -172,7 +177,7 @@ class GrpcService:
 
     async def _infer(self, message: Any, context: Context) -> Any:
         plan = self._engine.plan(message.model_name, message.model_version or None)
-        request = infer_request(message, plan.opened.spec, self._limits)
+        request = infer_request(message, plan.spec, self.limits)
         # A client that leaves ends this task, and with it the request that it waits for.
         answer = await self._engine.submit(
             plan.name,
@@ -202,6 +207,38 @@ class GrpcService:
     async def _unload(self, message: Any, context: Context) -> Any:  # noqa: ARG002
         await self._extensions.unload(message.model_name)
         return pb.RepositoryModelUnloadResponse()
+
+
+async def grpc_server(service: GrpcService, address: str, port: int) -> tuple[grpc.aio.Server, int]:
+    """A server of a service, which answers until its `stop` is called.
+
+    Args:
+        service: What answers.
+        address: Where it listens.
+        port: 0 for any free one.
+
+    Returns:
+        It, and its port.
+
+    Raises:
+        InputError: It cannot listen there.
+    """
+    limits = service.limits
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", min(limits.body_bytes, limits.inflated_bytes)),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # two servers of one port would each get some of its requests
+        ]
+    )
+    server.add_generic_rpc_handlers((service.handler,))
+    place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    try:
+        bound = server.add_insecure_port(place)
+    except RuntimeError:
+        raise InputError("--grpc", f"{place} cannot be listened at", "give another port") from None
+    await server.start()
+    return server, bound
 
 
 def _filled(kind: Any, **fields: Any) -> Any:
