@@ -16,6 +16,9 @@
     └── ServeError              a request that was not answered; a transport maps each kind to its own status
         ├── NotFound            no such model or version
         ├── BadRequest          the request itself cannot be used
+        ├── Unauthorized        it needs a key that is known
+        ├── Forbidden           its key may not do that
+        ├── RateLimited         its key was used too often
         ├── Overloaded          refused at once, since it would be answered too late
         ├── DeadlineExceeded    its deadline passed before its answer was there
         ├── Unavailable         nothing serves it now: shutting down, or a stage is down
@@ -132,6 +135,46 @@ class NotFound(ServeError):  # noqa: N818 - reads as what happened
 
 class BadRequest(ServeError):  # noqa: N818
     """The request itself cannot be used: sent again as it is, it is refused again."""
+
+
+class Unauthorized(ServeError):  # noqa: N818
+    """It needs a key, and brought none that is known."""
+
+
+class Forbidden(ServeError):  # noqa: N818
+    """Whoever asks may not do that.
+
+    Args:
+        message: What was found, and what was needed.
+        caller: Name of its key; null where no keys are needed.
+    """
+
+    def __init__(self, message: str, caller: str | None) -> None:
+        super().__init__(message, caller)
+        self.message = message
+        self.caller = caller
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RateLimited(ServeError):  # noqa: N818
+    """Refused at once, since its key was used more often than it may be.
+
+    Args:
+        message: What was found.
+        retry_after_s: Seconds after which one request may pass.
+        caller: Name of its key.
+    """
+
+    def __init__(self, message: str, retry_after_s: float, caller: str) -> None:
+        super().__init__(message, retry_after_s, caller)
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.caller = caller
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class Overloaded(ServeError):  # noqa: N818

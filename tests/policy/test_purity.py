@@ -14,6 +14,7 @@ from equipoise.core.plan import BatchRule
 from equipoise.policy.batch import QueueState, ServiceModel, decide
 from equipoise.policy.cache import cache_key, cache_worth, lru_hit_shares
 from equipoise.policy.overload import Load, admit
+from equipoise.policy.rate import Bucket, Rate, take
 from equipoise.policy.route import choose_machine, entry_stage, next_stage
 from equipoise.policy.schedule import next_batch
 from equipoise.policy.served import serve_stages
@@ -45,6 +46,7 @@ def answers(plan, queues, now_s, numbers):
         next_stage(plan, 0, high, down),
         choose_machine(numbers, len(numbers)),
         admit(plan, load, 0, now_s, limit_s=0.05, may_degrade=not high),
+        take(Bucket(numbers[0], 0.0), Rate(len(numbers), 1.0), now_s),
         cache_key("plan", "1", "", ["y"], inputs, {"x": 0.5}, high=high),
         lru_hit_shares(numbers, [1, 2]).tolist(),
         cache_worth(0.5, 1.0, 1e-5, 0.1, 0.01, 10.0),

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,11 @@ def test_who_does_not_read_holds_nobody_up_and_what_is_lost_is_counted() -> None
     log = Log("json", writing)
     for number in range(3 * MOST_WAITING):  # a pipe holds some hundreds of them
         log.event("tick", number=number)
-    read = b""
-    while b"log_lines_dropped" not in read:
-        read += os.read(reading, 1 << 20)
-    log.close()
-    os.close(writing)
-    with open(reading, "rb") as rest:
-        read += rest.read()
-    records = [json.loads(line) for line in read.splitlines()]
+    with open(reading, "rb") as file, ThreadPoolExecutor(1) as pool:
+        read = pool.submit(file.read)
+        log.close()
+        os.close(writing)
+        records = [json.loads(line) for line in read.result().splitlines()]
     ticks = [record["number"] for record in records if record["event"] == "tick"]
     dropped = sum(record["lines"] for record in records if record["event"] == "log_lines_dropped")
     assert ticks == sorted(ticks)

@@ -10,7 +10,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from equipoise.errors import EquipoiseError, InputError
 
-VERBS = ("optimize", "demo", "init", "predict", "simulate", "verify", "serve", "prices", "schema")
+VERBS = ("optimize", "demo", "init", "predict", "simulate", "verify", "serve", "keys", "prices", "schema")
 INTERRUPTED = 130
 
 

@@ -222,7 +222,7 @@ def _text_line(record: Mapping[str, Any]) -> bytes:
             said.append(f"seconds={value:.6f}")
         elif name not in ("time", "level", "event", "traceback") and value is not None:
             said.append(f"{name}={value if PLAIN.fullmatch(str(value)) else json.dumps(value, default=repr)}")
-    lines = [" ".join(said), *record.get("traceback", "").splitlines()]
+    lines = [" ".join(said), *(record.get("traceback") or "").splitlines()]
     return ("\n    ".join(lines) + "\n").encode("ascii", "backslashreplace")
 
 
