@@ -35,7 +35,7 @@ def model_config(plan: LoadedPlan, versions: Sequence[str]) -> dict[str, Any]:
         "backend": BACKEND,
         "version_policy": {"specific": {"versions": [int(version) for version in versions if version.isdigit()]}},
         "max_batch_size": first.rows,
-        "input": [_tensor(tensor) | {"format": "FORMAT_NONE"} for tensor in plan.opened.spec.inputs],
+        "input": [_tensor(tensor) | {"format": "FORMAT_NONE"} for tensor in plan.spec.inputs],
         "output": [_tensor(tensor) for tensor in plan.outputs],
         "instance_group": [{"name": f"{plan.name}_0", "kind": "KIND_CPU", "count": first.lanes}],
         "dynamic_batching": {

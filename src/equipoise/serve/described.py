@@ -72,7 +72,7 @@ class Described:
 
 def described(plan: LoadedPlan, versions: Sequence[str]) -> Described:
     """Describe a plan. Of its golden rows only the shapes are used: no row of anybody's data is shown."""
-    inputs = plan.opened.spec.inputs
+    inputs = plan.spec.inputs
     shapes = {tensor.name: tuple(plan.bundle.golden_inputs[tensor.name].shape[1:]) for tensor in inputs}
     fields = [_taken(tensor, shapes[tensor.name]) for tensor in inputs]
     columns, sole = plan.bundle.data.columns, fields[0] if len(fields) == 1 else None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Literal
 
 from numpy.typing import ArrayLike
 
 from equipoise.errors import BadRequest, DeadlineExceeded, NotFound, Unavailable
-from equipoise.serve.events import Observer
+from equipoise.host.environment import cores as usable_cores
+from equipoise.serve.cores import CoreBudget
+from equipoise.serve.events import Audience, Observer
 from equipoise.serve.inputs import checked_inputs, checked_outputs
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.runner import Runner
@@ -23,13 +26,16 @@ Priority = Literal["normal", "high"]
 class Engine:
     """Answers requests with loaded plans.
 
-    It knows no transport and does not own the process: no signal, no event loop, no logging is touched. All of its
-    methods are called from one event loop's thread; models compute in threads of their own, as many as their plan has
-    lanes. An `async with` block ends with all requests answered.
+    It knows no transport and does not own the process: no signal, no event loop, no logging is touched. It is made, and
+    all of its methods are called, in one event loop's thread; models compute in threads of their own, as many as their
+    plan has lanes, or in worker processes. All plans share the cores that this process may use: a batch starts when
+    there are enough for its threads, first come, first served. An `async with` block ends with all requests answered.
 
     Args:
-        plans: What is served; several versions of a name may be. A request that names no version gets the last one.
+        plans: What is served; several versions of a name may be. A request that names no version gets the last one that
+            was loaded and is still there.
         observers: Are told what becomes of each request and batch.
+        cores: Cores for batches; null for all that this process may use.
 
     Raises:
         ValueError: The same version of a name twice.
@@ -41,15 +47,20 @@ class Engine:
         ```
     """
 
-    def __init__(self, plans: Iterable[LoadedPlan], observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, plans: Iterable[LoadedPlan] = (), observers: Sequence[Observer] = (), cores: int | None = None
+    ) -> None:
         self._runners: dict[str, dict[str, Runner]] = {}
+        self._leaving: dict[asyncio.Task[None], Sequence[Runner]] = {}
+        self._audience = Audience(observers)
+        self._cores = CoreBudget(cores or usable_cores())
         self._accepting = True
-        self._ready = True
+        self._retired = False
         for plan in plans:
             versions = self._runners.setdefault(plan.name, {})
             if plan.version in versions:
                 raise ValueError(f"version {plan.version} of {plan.name} is given twice")
-            versions[plan.version] = Runner(plan, observers)
+            versions[plan.version] = self._runner_of(plan)
 
     async def __aenter__(self) -> Engine:
         return self
@@ -64,8 +75,49 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether it is wise to send it requests: it answers them even after `retire`, until `drain`."""
-        return self._ready
+        """Whether it is wise to send it requests: it was not retired, and every model answers."""
+        return self.trouble() is None
+
+    @property
+    def retired(self) -> bool:
+        """Whether it is about to end; it answers even then, until `drain`."""
+        return self._retired
+
+    def model_ready(self, model: str, version: str | None = None) -> bool:
+        """Whether it is wise to send it requests for a model.
+
+        Raises:
+            NotFound: It is not served.
+        """
+        return self.trouble(model, version) is None
+
+    def trouble(self, model: str | None = None, version: str | None = None) -> str | None:
+        """Why it is not ready, or why one of its models is not; null where it is.
+
+        A plan with a stage that cannot run is ready as long as its fallback stands in, and one with several worker
+        processes as long as one of them lives.
+
+        Raises:
+            NotFound: That model is not served.
+        """
+        asked = self._all() if model is None else [self._runner(model, version)]
+        if self._retired:
+            return "the server is shutting down"
+        troubles = (f"{runner.loaded.name}: {runner.trouble}" for runner in asked if runner.trouble is not None)
+        return next(troubles, None)
+
+    def waiting_rows(self, model: str, version: str | None = None) -> tuple[int, ...]:
+        """Rows that wait for each of `Plan.all_stages` of a model.
+
+        Raises:
+            NotFound: It is not served.
+        """
+        return self._runner(model, version).waiting_rows
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Ids of the worker processes that live, of all plans: their memory is this engine's too."""
+        return tuple(pid for runner in self._all() for pid in runner.loaded.pids)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -151,7 +203,7 @@ class Engine:
         if not self._accepting:
             raise Unavailable("the server is shutting down and takes no more requests")
         runner = self._runner(model, version)
-        feeds, n = checked_inputs(inputs, runner.loaded.opened.spec)
+        feeds, n = checked_inputs(inputs, runner.loaded.spec)
         wanted = checked_outputs(outputs, runner.loaded.outputs)
         if priority not in ("normal", "high"):
             raise BadRequest(f"found the priority {priority!r}; needed normal or high")
@@ -161,20 +213,67 @@ class Engine:
             raise DeadlineExceeded(f"the deadline passed {-deadline_s:.3g} s before the request came")
         return runner.submit(feeds, wanted, n=n, high=priority == "high", deadline_s=deadline_s, request_id=request_id)
 
+    async def load(self, plan: LoadedPlan) -> None:
+        """Serve a plan from now on, instead of the one that has its name and version, if there is one.
+
+        No request fails of it: those that come from now on get the new plan, those that the old one has taken in are
+        answered by that. It then ends, and so does this call. Where this call is cancelled the plan is served all the
+        same, and the old one ends when it has answered. The plan is the engine's from now on, whatever happens.
+
+        Raises:
+            Unavailable: The engine takes no more requests.
+        """
+        if not self._accepting:
+            plan.close()
+            raise Unavailable("the server is shutting down and loads nothing any more")
+        versions = self._runners.setdefault(plan.name, {})
+        old = versions.pop(plan.version, None)
+        versions[plan.version] = self._runner_of(plan)
+        if old is not None:
+            await self._leave([old])
+
+    async def unload(self, model: str, version: str | None = None) -> None:
+        """Serve a model no more: requests that come from now on are not taken, those that were are answered.
+
+        Args:
+            model: Its name.
+            version: Null for all of its versions.
+
+        Raises:
+            NotFound: It is not served.
+        """
+        versions = self._runners[model] if version is None and model in self._runners else {}
+        leaving = list(versions.values()) or [self._runner(model, version)]
+        for runner in leaving:
+            del self._runners[model][runner.loaded.version]
+        if not self._runners[model]:
+            del self._runners[model]
+        await self._leave(leaving)
+
     def retire(self) -> None:
         """Say from now on that it is not ready, and go on answering, so that balancers turn elsewhere."""
-        self._ready = False
+        self._retired = True
 
     async def drain(self) -> None:
         """Take no more requests, and wait until those that were taken have their answers."""
-        self._ready = self._accepting = False
-        await asyncio.gather(*(runner.drain() for runner in self._all()))
+        self._retired, self._accepting = True, False
+        await asyncio.gather(*(runner.drain() for runner in self._all()), *self._leaving)
 
     def close(self) -> None:
-        """End the threads. Requests that still wait fail as `Unavailable`."""
-        self._ready = self._accepting = False
-        for runner in self._all():
+        """End threads and worker processes. Requests that still wait fail as `Unavailable`."""
+        self._retired, self._accepting = True, False
+        for runner in chain(self._all(), *self._leaving.values()):
             runner.close()
+
+    async def _leave(self, runners: Sequence[Runner]) -> None:
+        """Answer what plans have taken in, and end them: even where whoever asked for it is gone by then."""
+        task = asyncio.get_running_loop().create_task(_ended(runners))
+        self._leaving[task] = runners
+        task.add_done_callback(self._leaving.pop)
+        await asyncio.shield(task)
+
+    def _runner_of(self, plan: LoadedPlan) -> Runner:
+        return Runner(plan, self._audience, self._cores)
 
     def _all(self) -> list[Runner]:
         return [runner for versions in self._runners.values() for runner in versions.values()]
@@ -186,3 +285,11 @@ class Engine:
         if version not in versions:
             raise NotFound(f"no version {version!r} of {model!r} is served; there is {', '.join(versions)}")
         return self._runners[model][version]
+
+
+async def _ended(runners: Sequence[Runner]) -> None:
+    try:
+        await asyncio.gather(*(runner.drain() for runner in runners))
+    finally:
+        for runner in runners:
+            runner.close()

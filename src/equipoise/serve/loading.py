@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.core.tensor import TensorSpec
-from equipoise.errors import BundleError, InputError
-from equipoise.execute.plan import OpenPlan, open_plan
-from equipoise.execute.stages import OpenStage, rows_of, stage_outputs
-from equipoise.execute.verify import changed_answers, environment_differences
-from equipoise.host.environment import environment
+from equipoise.core.plan import Plan
+from equipoise.core.tensor import ModelSpec, TensorSpec
+from equipoise.execute.plan import OpenPlan
+from equipoise.execute.verify import environment_differences
+from equipoise.host.environment import cores, environment
 from equipoise.policy.batch import ServiceModel
+from equipoise.serve.cores import within_cores
+from equipoise.serve.crew import Crew
+from equipoise.serve.opening import Ask, Facts, Opening, all_stages, answered, measured, open_verified
 from equipoise.store.bundle import Bundle, read_bundle
 
 Array = NDArray[Any]
-WARM_UP_RUNS = 5
-WARM_UP_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -33,64 +34,94 @@ class LoadedPlan:
         name: What clients call it.
         version: Its version under that name.
         bundle: Where it came from.
-        opened: Its models, loaded.
+        opened: Who computes it: its models, loaded in this process, or worker processes that have loaded them.
         services: Measured seconds of each of `Plan.all_stages`.
         outputs: What each request can get, in the model's order.
+        fallback_outputs: Names of what its fallback gives; empty where it has none.
         notes: What the person should know: that its speed was measured again here, above all.
     """
 
     name: str
     version: str
     bundle: Bundle
-    opened: OpenPlan
+    opened: OpenPlan | Crew
     services: tuple[ServiceModel, ...]
     outputs: tuple[TensorSpec, ...]
+    fallback_outputs: frozenset[str]
     notes: tuple[str, ...]
 
     @property
-    def stages(self) -> tuple[OpenStage, ...]:
-        """Its stages, and the fallback's at the end."""
-        fallback = () if self.opened.fallback is None else self.opened.fallback.stages
-        return (*self.opened.stages.stages, *fallback)
+    def plan(self) -> Plan:
+        """The bundle's plan as it runs here: with fewer lanes or threads, where there are fewer cores."""
+        return self.opened.plan
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What it takes and gives."""
+        return self.opened.spec
+
+    @property
+    def asks(self) -> list[list[Ask]]:
+        """For each lane, what computes each stage there."""
+        return _asks(self.opened)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Ids of its worker processes that live; none where it is computed in this process."""
+        return self.opened.pids if isinstance(self.opened, Crew) else ()
+
+    def close(self) -> None:
+        """End its worker processes, if it has any."""
+        if isinstance(self.opened, Crew):
+            self.opened.close()
 
 
-def load_plan(folder: Path, name: str | None = None, version: str = "1") -> LoadedPlan:
+def load_plan(folder: Path, name: str | None = None, version: str = "1", workers: int = 0) -> LoadedPlan:
     """Verify a bundle and open it.
 
     Its digests are checked before a file is opened, then its golden answers are computed again: on this machine it must
-    answer as it was certified. Speed that was measured on another machine is measured again, in a short warm-up.
+    answer as it was certified. Speed that was measured on another machine, or in other lanes than there are here, is
+    measured again, in a short warm-up. It takes a while: in an event loop, call it in a thread.
 
     Args:
         folder: The bundle.
         name: What clients call it; null for the folder's name, or its parent's where that is `bundle`.
         version: Its version under that name.
+        workers: Processes that compute it, at most one for each of its lanes; 0 for this one, in threads.
 
     Raises:
         BundleError: It is not a bundle, was changed, or answers differently here.
         ModelError: An artifact cannot be opened.
     """
     bundle = read_bundle(folder)
-    opened = open_plan(bundle)
-    _require_golden_answers(bundle, opened)
-    differences = environment_differences(bundle.environment, environment())
-    measured: tuple[Mapping[int, Array], ...] = bundle.service
-    stages = (*opened.stages.stages, *(() if opened.fallback is None else opened.fallback.stages))
-    if differences or len(measured) != len(stages):
-        measured = tuple({} for _ in stages)
-    services = tuple(
-        _medians(seconds) if seconds else _measured(stage, bundle.golden_inputs)
-        for stage, seconds in zip(stages, measured, strict=True)
-    )
-    notes = ("speed was measured elsewhere, and again here: " + "; ".join(differences),) if differences else ()
-    return LoadedPlan(
-        name=name or default_name(folder),
-        version=version,
-        bundle=bundle,
-        opened=opened,
-        services=services,
-        outputs=_outputs(bundle, opened),
-        notes=notes,
-    )
+    plan, shrunk = within_cores(bundle.plan, cores(), _visible_cores())
+    opened, facts = _opened(bundle, plan, workers)
+    try:
+        differences = environment_differences(bundle.environment, environment())
+        known = bundle.service if len(bundle.service) == len(plan.all_stages) else ({},) * len(plan.all_stages)
+        if differences or shrunk is not None or workers:
+            known = tuple({} for _ in known)
+        services = tuple(
+            _medians(seconds)
+            if seconds
+            else measured([lane[place] for lane in _asks(opened)], bundle.golden_inputs, plan.all_stages[place].rows)
+            for place, seconds in enumerate(known)
+        )
+        elsewhere = "speed was measured elsewhere, and again here: " + "; ".join(differences) if differences else None
+        return LoadedPlan(
+            name=name or default_name(folder),
+            version=version,
+            bundle=bundle,
+            opened=opened,
+            services=services,
+            outputs=facts.outputs,
+            fallback_outputs=facts.fallback_outputs,
+            notes=tuple(note for note in (elsewhere, shrunk) if note is not None),
+        )
+    except BaseException:
+        if isinstance(opened, Crew):
+            opened.close()
+        raise
 
 
 def default_name(folder: Path) -> str:
@@ -104,46 +135,25 @@ def default_name(folder: Path) -> str:
     return place.parent.name if place.name == "bundle" and place.parent.name else place.name
 
 
-def _require_golden_answers(bundle: Bundle, opened: OpenPlan) -> None:
-    remedy = "do not serve it: make it again on this machine with `equipoise optimize`"
-    try:
-        found = opened.answer(bundle.golden_inputs)
-        if opened.fallback is not None:  # it has no golden answers; that it answers at all is known before it must
-            opened.answer_degraded(bundle.golden_inputs)
-    except InputError:
-        raise
-    except Exception as error:  # a runtime's own exceptions: whatever it raised, there is no answer
-        raise BundleError(
-            str(bundle.folder), f"it cannot answer here: {type(error).__name__}: {error}", remedy
-        ) from error
-    changed = changed_answers(bundle.plan, bundle.golden_outputs, found)
-    if changed:
-        raise BundleError(str(bundle.folder), f"it answers differently here: {'; '.join(changed)}", remedy)
+def _opened(bundle: Bundle, plan: Plan, workers: int) -> tuple[OpenPlan | Crew, Facts]:
+    if not workers:
+        return open_verified(bundle, plan)
+    opening = Opening(bundle.folder.resolve(), bundle.manifest.content_digest, plan)
+    crew = Crew(opening, plan.stages[0].lanes, workers)
+    return crew, crew.facts
 
 
-def _outputs(bundle: Bundle, opened: OpenPlan) -> tuple[TensorSpec, ...]:
-    """Outputs that every stage gives, one entry a row."""
-    common = set.intersection(*(stage_outputs(stage) for stage in opened.stages.stages))
-    n, golden = rows_of(bundle.golden_inputs), bundle.golden_outputs
-    one_a_row = {name for name in common if name in golden and golden[name].ndim and len(golden[name]) == n}
-    return tuple(output for output in opened.spec.outputs if output.name in one_a_row)
+def _asks(opened: OpenPlan | Crew) -> list[list[Ask]]:
+    lanes = range(opened.plan.stages[0].lanes)
+    if isinstance(opened, Crew):
+        return [opened.asks(lane) for lane in lanes]
+    stages: list[Ask] = [partial(answered, stage) for stage in all_stages(opened)]
+    return [stages for _ in lanes]
 
 
 def _medians(seconds: Mapping[int, Array]) -> ServiceModel:
     return ServiceModel([(rows, float(np.median(samples))) for rows, samples in seconds.items()])
 
 
-def _measured(stage: OpenStage, golden: Mapping[str, Array]) -> ServiceModel:
-    """Seconds of a stage's batches as they are here: a few sizes, a few runs each."""
-    points = []
-    for rows in sorted({1, *(size for size in (4, 16, 64, 256) if size < stage.rows), stage.rows}):
-        index = np.arange(rows) % rows_of(golden)
-        feeds = {name: array[index] for name, array in golden.items()}
-        stage.ask(feeds, stage.prepare(feeds))
-        samples: list[float] = []
-        while len(samples) < WARM_UP_RUNS and sum(samples) < WARM_UP_S:
-            start_s = time.perf_counter()
-            stage.ask(feeds, stage.prepare(feeds))
-            samples.append(max(time.perf_counter() - start_s, 1e-9))
-        points.append((rows, float(np.median(samples))))
-    return ServiceModel(points)
+def _visible_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

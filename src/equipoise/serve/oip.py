@@ -130,7 +130,7 @@ def model_metadata(plan: LoadedPlan, versions: Sequence[str]) -> dict[str, Any]:
         "name": plan.name,
         "versions": list(versions),
         "platform": PLATFORM,
-        "inputs": [_described(tensor) for tensor in plan.opened.spec.inputs],
+        "inputs": [_described(tensor) for tensor in plan.spec.inputs],
         "outputs": [_described(tensor) for tensor in plan.outputs],
     }
 

@@ -93,7 +93,7 @@ async def _serve(
         loop = asyncio.get_running_loop()
 
         def stop(number: signal.Signals) -> None:
-            if not engine.ready:
+            if engine.retired:
                 os._exit(128 + number)
             engine.retire()
             loop.call_later(settings.drain_s, setattr, server, "should_exit", True)

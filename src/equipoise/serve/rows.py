@@ -78,7 +78,7 @@ def predict_response(answer: Answer, plan: LoadedPlan) -> dict[str, Any]:
 
 
 def _named(rows: Sequence[Any], plan: LoadedPlan, limits: Limits) -> dict[str, Array]:
-    spec = plan.opened.spec
+    spec = plan.spec
     names = list(rows[0])
     shapes = {name: _shape(name, value, limits) for name, value in rows[0].items()}
     plain = [name for name in names if name.lower() not in TARGETS]
@@ -95,7 +95,7 @@ def _named(rows: Sequence[Any], plan: LoadedPlan, limits: Limits) -> dict[str, A
 
 
 def _nested(rows: Sequence[Any], plan: LoadedPlan, limits: Limits) -> dict[str, Array]:
-    spec = plan.opened.spec
+    spec = plan.spec
     if len(spec.inputs) > 1:
         names = listed([tensor.name for tensor in spec.inputs])
         raise BadRequest(f"found rows without names; the model has several inputs: give objects with {names}")

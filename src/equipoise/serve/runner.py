@@ -12,23 +12,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
+from time import monotonic
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.errors import DeadlineExceeded, Overloaded, ServeError, StageFailed, Unavailable
-from equipoise.execute.stages import stage_outputs
 from equipoise.policy.batch import QueueState
 from equipoise.policy.cascade import stands
 from equipoise.policy.overload import Degrade, Load, Shed, admit
 from equipoise.policy.route import End, entry_stage, next_stage
 from equipoise.policy.schedule import Start, next_batch
 from equipoise.policy.served import served_plan
-from equipoise.serve.events import OUTCOME_OF, BatchEnd, Observer, RequestEnd
-from equipoise.serve.lanes import Asked, Lanes
+from equipoise.serve.cores import CoreBudget
+from equipoise.serve.crew import Crew
+from equipoise.serve.events import OUTCOME_OF, Audience, BatchEnd, RequestEnd, request_end
+from equipoise.serve.lanes import Asked, Lanes, asked_of, raised
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.memory import Memory
+from equipoise.serve.probes import Probes
 from equipoise.serve.queue import StageQueue
 from equipoise.serve.work import Answer, Part, Rows, Waiter, Work, assembled
 
@@ -43,31 +46,48 @@ class Runner:
     Args:
         loaded: The plan.
         observers: Are told what becomes of each request and batch.
+        cores: What it shares with other plans.
     """
 
-    def __init__(self, loaded: LoadedPlan, observers: Sequence[Observer] = ()) -> None:
-        plan = loaded.bundle.plan
+    def __init__(self, loaded: LoadedPlan, observers: Audience, cores: CoreBudget) -> None:
+        plan = loaded.plan
         self.loaded = loaded
         self._observers = observers
         self._plan = served_plan(plan, loaded.services)
-        self._stages = loaded.stages
+        self._accept = [stage.accept for stage in plan.all_stages]
         self._limit_s = plan.stages[0].batch_rule.limit_s
         self._simple = plan.distrust is not None and plan.distrust.answer == "simple"
-        self._fallback_gives = (
-            frozenset[str]() if self._plan.fallback is None else frozenset(stage_outputs(self._stages[-1]))
-        )
-        self._queues = [StageQueue() for _ in self._stages]
+        self._queues = [StageQueue() for _ in plan.all_stages]
         self._look_at = [stage.rule.max_rows + 1 for stage in self._plan.stages]
-        self._lanes = Lanes(loaded.name, self._plan.lanes)
-        self._memory = (
-            None if plan.cache is None else Memory(plan.cache, plan.content_digest, loaded.name, loaded.version)
+        self._lanes = Lanes(loaded.name, loaded.asks)
+        self._cores = cores.share(plan.stages[0].models[0].settings.threads, self._start_now)
+        self._names = [*(f"stage {place + 1}" for place in range(self._plan.nominal)), "the fallback"]
+        self._probes = Probes(
+            loaded.bundle.golden_inputs, self._names, self._lanes, self._cores, self._start_now, self._set_down
         )
+        self._down: frozenset[int] = frozenset()
+        self._crew_trouble = ""
+        digest = loaded.bundle.plan.content_digest
+        self._memory = None if plan.cache is None else Memory(plan.cache, digest, loaded.name, loaded.version)
         self._wake: asyncio.TimerHandle | None = None
         self._wake_s = inf
         self._closed = False
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        if isinstance(loaded.opened, Crew):
+            loaded.opened.watch(asyncio.get_running_loop(), self._crew_changed)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no request of normal priority would be answered; null where they are, by the fallback at least."""
+        able = entry_stage(self._plan, high=False, down=self._down) is not End.UNAVAILABLE
+        return None if able else self._why_down
+
+    @property
+    def waiting_rows(self) -> tuple[int, ...]:
+        """Rows that wait for each stage."""
+        return tuple(queue.waiting_rows for queue in self._queues)
 
     def submit(
         self,
@@ -79,15 +99,7 @@ class Runner:
         deadline_s: float | None,
         request_id: str | None,
     ) -> asyncio.Future[Answer]:
-        """Take a request in.
-
-        Args:
-            feeds: Input name to [n, ...], as the plan takes them.
-            outputs: Outputs that are wanted.
-            n: Rows.
-            high: Whether it has high priority.
-            deadline_s: Seconds from now within which it wants its answer; null for no such limit.
-            request_id: The client's own name for it.
+        """Take in a request that `Engine.submit` has checked: `n` rows, as the plan takes them.
 
         Returns:
             Where the answer, or a `ServeError`, will be. Cancel it to leave: what has not begun is then not computed,
@@ -97,7 +109,7 @@ class Runner:
             Overloaded: It is refused, as it would not be answered in time.
             Unavailable: A stage that it needs is down.
         """
-        now_s = asyncio.get_running_loop().time()
+        now_s = monotonic()
         waiter = self._waiter(now_s, deadline_s, request_id)
         key = None
         if self._memory is not None:
@@ -106,7 +118,9 @@ class Runner:
             if known is not None:
                 answer = replace(known, request_id=request_id)
                 waiter.future.set_result(answer)
-                self._tell(RequestEnd(self.loaded, "answered", n, request_id, 0.0, answer=answer))
+                if self._observers:
+                    end = RequestEnd(self.loaded, "answered", n, request_id, 0.0, answer=answer, inputs=feeds)
+                    self._observers.request_ended(end)
                 return waiter.future
             flight = self._memory.flight(key)
             if flight is not None:
@@ -114,7 +128,9 @@ class Runner:
         try:
             entry = self._entry(outputs, n, now_s, deadline_s, high=high)
         except ServeError as error:
-            self._tell(RequestEnd(self.loaded, OUTCOME_OF[type(error)], n, request_id, 0.0))
+            self._observers.request_ended(
+                RequestEnd(self.loaded, OUTCOME_OF[type(error)], n, request_id, 0.0, inputs=feeds)
+            )
             raise
         work = Work(feeds, n, now_s, high, outputs, key if entry != self._plan.fallback else None)
         if self._memory is not None and work.key is not None:
@@ -135,15 +151,19 @@ class Runner:
         self._closed = True
         if self._wake is not None:
             self._wake.cancel()
+        self._probes.close()
         self._fail_waiting()
+        self._cores.leave()
         self._lanes.close()
+        self.loaded.close()
 
     def _entry(self, outputs: tuple[str, ...], n: int, now_s: float, deadline_s: float | None, *, high: bool) -> int:
         """Ask where a request enters, and whether it may."""
         plan, lanes = self._plan, self._lanes
-        entry = entry_stage(plan, high)
-        if isinstance(entry, End):
-            raise Unavailable(f"a stage of {self.loaded.name} is down, and nothing stands in for it")
+        entry = entry_stage(plan, high, down=self._down)
+        may_degrade = not high and plan.fallback not in self._down and self.loaded.fallback_outputs.issuperset(outputs)
+        if isinstance(entry, End) or (entry == plan.fallback and not may_degrade):
+            raise self._unavailable(self._why_down)
         step = admit(
             plan,
             Load([queue.waiting_rows for queue in self._queues], lanes.free_at_s, len(lanes.free)),
@@ -151,7 +171,7 @@ class Runner:
             now_s,
             rows=n,
             limit_s=self._limit_s if deadline_s is None else deadline_s,
-            may_degrade=not high and self._fallback_gives.issuperset(outputs),
+            may_degrade=may_degrade,
         )
         if isinstance(step, Shed):
             raise Overloaded(
@@ -181,35 +201,16 @@ class Runner:
         if waiter.timer is not None:
             waiter.timer.cancel()
         if self._observers:
-            self._tell(self._end_of(work, waiter, future))
+            now_s = monotonic()
+            self._observers.request_ended(request_end(self.loaded, work, waiter, future, now_s))
         if not work.over:
             work.waiters.remove(waiter)
             if not work.waiters:
                 self._abandon(work)
 
-    def _end_of(self, work: Work, waiter: Waiter, future: asyncio.Future[Answer]) -> RequestEnd:
-        error = None if future.cancelled() else future.exception()
-        answer = None if future.cancelled() or error is not None else future.result()
-        return RequestEnd(
-            self.loaded,
-            "answered" if answer is not None else "left" if error is None else OUTCOME_OF.get(type(error), "failed"),
-            work.n,
-            waiter.request_id,
-            asyncio.get_running_loop().time() - waiter.arrival_s,
-            work.queued_s,
-            work.computing_s,
-            tuple(part.stage for part in work.parts),
-            answer,
-            joined=waiter.arrival_s > work.arrival_s,
-        )
-
-    def _tell(self, end: RequestEnd) -> None:
-        for observer in self._observers:
-            observer.request_ended(end)
-
     def _expire(self, work: Work, waiter: Waiter) -> None:
         if not waiter.future.done():
-            since_s = asyncio.get_running_loop().time() - work.arrival_s
+            since_s = monotonic() - work.arrival_s
             message = (
                 f"{self.loaded.name} has no answer {since_s:.3g} s after the request came, and its deadline passed"
             )
@@ -229,7 +230,7 @@ class Runner:
         self._tell_idle()
 
     def _tell_idle(self) -> None:
-        if not self._open and self._lanes.all_free:
+        if not self._open and self._lanes.idle:
             self._idle.set()
 
     def _push(self, work: Work, stage: int, now_s: float) -> None:
@@ -240,7 +241,13 @@ class Runner:
         """Start batches as long as one is to be started now."""
         if self._closed:
             self._fail_waiting()
-        while self._lanes.free and any(map(len, self._queues)):
+            return
+        while self._lanes.free and (self._probes.due or any(map(len, self._queues))):
+            if self._probes.due:
+                if not self._cores.take():
+                    return
+                self._probes.start(now_s)
+                continue
             free = len(self._lanes.free)
             queues = [
                 queue.oldest(self._look_at[stage], free) if len(queue) else NOBODY
@@ -249,10 +256,19 @@ class Runner:
             step = next_batch(self._plan, queues, now_s)
             if not isinstance(step, Start):
                 self._wake_at(step.at_s)
+                break
+            if not self._cores.take():
                 return
             works = [work for work in self._queues[step.stage].pop(step.requests) if self._wanted(work, now_s)]
             if works:
                 self._launch(step.stage, works, now_s)
+            else:
+                self._cores.give()
+        if self._cores.waits:
+            self._cores.leave()
+
+    def _start_now(self) -> None:
+        self._start(monotonic())
 
     def _wanted(self, work: Work, now_s: float) -> bool:
         """Whether anybody still waits for a request that was just taken out of its queue; if not, it is over."""
@@ -275,7 +291,7 @@ class Runner:
     def _woken(self) -> None:
         self._wake = None
         # A timer may fire a clock tick early, and the wait would then be asked for again and again.
-        self._start(max(self._wake_s, asyncio.get_running_loop().time()))
+        self._start(max(self._wake_s, monotonic()))
 
     def _launch(self, stage: int, works: list[Work], now_s: float) -> None:
         rows = sum(work.rows for work in works)
@@ -284,30 +300,31 @@ class Runner:
             work.since_s = now_s
         pieces = [(work.feeds, work.left) for work in works]
         ends_s = now_s + self._plan.stages[stage].own.seconds(rows)
-        lane, job = self._lanes.start(self._stages[stage], pieces, ends_s)
+        lane, job = self._lanes.start(stage, pieces, ends_s)
         job.add_done_callback(partial(self._ended, stage, lane, works, rows, now_s))
 
     def _ended(
         self, stage: int, lane: int, works: list[Work], rows: int, start_s: float, job: asyncio.Future[list[Asked]]
     ) -> None:
-        now_s = asyncio.get_running_loop().time()
+        now_s = monotonic()
         self._lanes.end(lane, now_s)
-        for observer in self._observers:
-            observer.batch_ended(BatchEnd(self.loaded, stage, rows, len(works), now_s - start_s))
-        if job.cancelled():
-            found: list[Asked] = [RuntimeError("the server is being closed")] * len(works)
-        else:
-            error = job.exception()
-            found = job.result() if error is None else [RuntimeError(repr(error))] * len(works)
+        if self._observers:
+            self._observers.batch_ended(BatchEnd(self.loaded, stage, rows, len(works), now_s - start_s))
+        found = asked_of(job, len(works))
         for work, asked in zip(works, found, strict=True):
             if work.over:
                 continue
             work.computing_s += now_s - start_s
             try:
                 self._advance(work, stage, asked, now_s)
+            except Unavailable as error:
+                self._stand_in(work, stage, now_s, str(error))
             except Exception as error:  # answers that do not fit together: this request fails, and no other
                 self._fail(work, self._failed(stage, error))
+        if all(map(raised, found)):
+            self._probes.suspect(stage)
         self._tell_idle()
+        self._cores.give()
         self._start(now_s)
 
     def _advance(self, work: Work, stage: int, asked: Asked, now_s: float) -> None:
@@ -315,18 +332,54 @@ class Runner:
         if isinstance(asked, Exception):
             raise asked
         outputs, confidence = asked
-        work.parts.append(Part(stage, work.left, outputs, confidence))
-        accept = self._stages[stage].stage.accept
+        work.parts.append(Part(stage, work.left, outputs, confidence, work.since_s, now_s))
+        accept = self._accept[stage]
         unsure = NO_ROWS if accept is None else np.flatnonzero(~stands(confidence, accept))
         left = unsure if work.left is None else work.left[unsure]
-        step = next_stage(self._plan, stage, not len(left))
-        if step is End.UNAVAILABLE:
-            self._fail(work, Unavailable(f"a stage of {self.loaded.name} is down, and nothing stands in for it"))
-        elif isinstance(step, End):
+        step = next_stage(self._plan, stage, not len(left), self._down)
+        if step is End.ANSWER:
             self._answer(work, left)
-        else:
-            work.left = left
+            return
+        work.left = left
+        if step == stage + 1:
             self._push(work, step, now_s)
+        else:
+            self._stand_in(work, stage + 1, now_s, self._why_down)
+
+    def _stand_in(self, work: Work, stage: int, now_s: float, why: str) -> None:
+        """A stage that cannot run should have answered: the fallback does, where there is one for this request."""
+        plan, gives = self._plan, self.loaded.fallback_outputs
+        entry = entry_stage(plan, work.high, down=self._down | {stage})
+        if isinstance(entry, End) or stage == plan.fallback or not gives.issuperset(work.outputs):
+            self._fail(work, self._unavailable(why))
+            return
+        if self._memory is not None:
+            self._memory.end(work)  # equal requests that come from now on may get the whole plan's answer again
+            work.key = None
+        self._push(work, entry, now_s)
+
+    def _crew_changed(self, lanes: Sequence[int], trouble: str | None) -> None:
+        """Worker processes of some lanes have died, or are back."""
+        if trouble is None:
+            self._lanes.bring_back(lanes, asyncio.get_running_loop().time())
+        else:
+            self._crew_trouble = trouble
+            self._lanes.take_down(lanes)
+        self._set_down()
+
+    def _set_down(self) -> None:
+        """Find which stages can run, and send what waits for others elsewhere."""
+        now_s = asyncio.get_running_loop().time()
+        self._down = frozenset(range(len(self._queues))) if self._lanes.all_down else self._probes.broken
+        for stage in self._down:
+            for work in self._queues[stage].pop(len(self._queues[stage])):
+                self._stand_in(work, stage, now_s, self._why_down)
+        self._tell_idle()
+        self._start(now_s)
+
+    @property
+    def _why_down(self) -> str:
+        return self._crew_trouble if self._lanes.all_down else self._probes.trouble
 
     def _answer(self, work: Work, untrusted: Rows) -> None:
         loaded = self.loaded
@@ -341,16 +394,11 @@ class Runner:
         if self._memory is not None and work.key is not None and not answer.degraded:
             answer = self._memory.keep(work.key, answer)
         self._close(work)
-        for waiter in work.waiters:
-            if not waiter.future.done():
-                mine = answer if waiter.request_id is None else replace(answer, request_id=waiter.request_id)
-                waiter.future.set_result(mine)
+        work.answer(answer)
 
     def _fail(self, work: Work, error: ServeError) -> None:
         self._close(work)
-        for waiter in work.waiters:
-            if not waiter.future.done():
-                waiter.future.set_exception(error)
+        work.fail(error)
 
     def _fail_waiting(self) -> None:
         for queue in self._queues:
@@ -358,7 +406,10 @@ class Runner:
                 self._fail(work, Unavailable(f"{self.loaded.name} is no longer served"))
 
     def _failed(self, stage: int, error: Exception) -> StageFailed:
-        number = "the fallback" if stage == self._plan.fallback else f"stage {stage + 1}"
-        failed = StageFailed(f"{number} of {self.loaded.name} failed on this request ({type(error).__name__}: {error})")
+        said = f"{self._names[stage]} of {self.loaded.name} failed on this request ({type(error).__name__}: {error})"
+        failed = StageFailed(said)
         failed.__cause__ = error
         return failed
+
+    def _unavailable(self, why: str) -> Unavailable:
+        return Unavailable(f"{self.loaded.name} cannot answer this now, and nothing stands in for it: {why}")

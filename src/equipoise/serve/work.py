@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -54,12 +54,16 @@ class Part:
         rows: Which of the request's rows it was asked; null for all.
         outputs: Output name to [rows, ...].
         confidence: How sure it was of each, [rows].
+        start_s: When their batch was started, on the loop's clock.
+        end_s: When it was over.
     """
 
     stage: int
     rows: Rows | None
     outputs: Mapping[str, Array]
     confidence: Array
+    start_s: float
+    end_s: float
 
 
 @dataclass(slots=True, eq=False)
@@ -128,6 +132,19 @@ class Work:
     def deadline_s(self) -> float:
         """When nobody wants its answer any more."""
         return max((waiter.deadline_s for waiter in self.waiters if not waiter.future.done()), default=-np.inf)
+
+    def answer(self, answer: Answer) -> None:
+        """Give all who wait the answer, each with its own name for the request."""
+        for waiter in self.waiters:
+            if not waiter.future.done():
+                named = answer if waiter.request_id is None else replace(answer, request_id=waiter.request_id)
+                waiter.future.set_result(named)
+
+    def fail(self, error: Exception) -> None:
+        """Tell all who wait why there is no answer."""
+        for waiter in self.waiters:
+            if not waiter.future.done():
+                waiter.future.set_exception(error)
 
 
 def assembled(

@@ -1,0 +1,97 @@
+"""Which stages are broken, found out with rows that they are known to answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from equipoise.serve.cores import CoreShare
+from equipoise.serve.lanes import Asked, Lanes, asked_of, raised
+
+Array = NDArray[Any]
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+
+
+class Probes:
+    """Finds broken stages of one plan.
+
+    A stage that raised on every request of a batch may have met rows that it could never take, or be broken itself. It
+    is asked a golden row of its bundle, which it answered when it was loaded: where it raises on that one too it is
+    broken, and is asked again after 0.5 s, after twice as long each time, at most 30 s, until it answers.
+
+    Args:
+        golden: Golden inputs, name to [n, ...].
+        names: What each stage is called.
+        lanes: Where stages are asked.
+        cores: What a batch needs.
+        wake: Called when a stage is to be asked.
+        ended: Called when one was, and its lane is free again.
+
+    Attributes:
+        due: Stages that are to be asked now.
+        trouble: What the last broken stage raised.
+    """
+
+    def __init__(
+        self,
+        golden: Mapping[str, Array],
+        names: Sequence[str],
+        lanes: Lanes,
+        cores: CoreShare,
+        wake: Callable[[], object],
+        ended: Callable[[], object],
+    ) -> None:
+        self.due: list[int] = []
+        self.trouble = ""
+        self._row = {name: array[:1] for name, array in golden.items()}
+        self._names, self._lanes, self._cores = names, lanes, cores
+        self._wake, self._ended = wake, ended
+        self._failures: dict[int, int] = {}
+        self._suspects: set[int] = set()
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+
+    @property
+    def broken(self) -> frozenset[int]:
+        """Places of the stages that are."""
+        return frozenset(self._failures)
+
+    def suspect(self, stage: int) -> None:
+        """A stage raised on all that it was asked."""
+        if stage not in self._failures and stage not in self._suspects:
+            self._suspects.add(stage)
+            self.due.append(stage)
+
+    def start(self, ends_s: float) -> None:
+        """Ask a stage that is due, in a free lane, on cores that were taken for it."""
+        stage = self.due.pop()
+        lane, job = self._lanes.start(stage, [(self._row, None)], ends_s)
+        job.add_done_callback(partial(self._asked, stage, lane))
+
+    def close(self) -> None:
+        """Ask no more."""
+        self.due.clear()
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def _asked(self, stage: int, lane: int, job: asyncio.Future[list[Asked]]) -> None:
+        loop = asyncio.get_running_loop()
+        self._lanes.end(lane, loop.time())
+        (found,) = asked_of(job, 1)
+        self._suspects.discard(stage)
+        if raised(found):
+            self.trouble = f"{self._names[stage]} fails on a golden row of its own bundle ({found})"
+            failures = self._failures[stage] = self._failures.get(stage, 0) + 1
+            wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * float(2 ** min(failures - 1, 16)))
+            self._timers[stage] = loop.call_later(wait_s, self._again, stage)
+        else:
+            self._failures.pop(stage, None)
+        self._cores.give()
+        self._ended()
+
+    def _again(self, stage: int) -> None:
+        self.due.append(stage)
+        self._wake()

@@ -1,0 +1,89 @@
+"""The worker process: opens a plan, then computes batches for the server until that one is gone.
+
+It has a pipe for each of its lanes, and a thread that answers there. Its standard input is the leash: nothing is ever
+written to it, and it ends when the server does, however that was. Signals are the server's business: it ignores those
+that a terminal or a supervisor sends to all processes at once, so that a server that drains still has its workers.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+from numpy.typing import NDArray
+
+from equipoise.errors import BundleError, EquipoiseError
+from equipoise.execute.stages import OpenStage
+from equipoise.serve.opening import Opening, all_stages, answered, open_again
+from equipoise.serve.pipe import Pipe, receive, send
+from equipoise.telemetry import silence
+
+Array = NDArray[Any]
+PROGRAM = "from equipoise.serve.worker import main; main()"
+"""What a fresh interpreter is told to run, with the descriptors of its pipes as arguments: the first is for opening."""
+
+
+def main() -> None:
+    """Open what the first message names, and compute."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.enable()
+    threading.Thread(target=_end_with_server, daemon=True).start()
+    silence()
+    control, *lanes = (Connection(int(descriptor)) for descriptor in sys.argv[1:])
+    stages = _opened(control)
+    control.close()
+    if stages is None:
+        return
+    for lane in lanes[1:]:
+        threading.Thread(target=compute, args=(lane, stages), daemon=True).start()
+    compute(lanes[0], stages)
+
+
+def compute(lane: Pipe, stages: Sequence[OpenStage]) -> NoReturn:
+    """Answer messages `(place of a stage, inputs)` with what it answers, or with what its runtime raised, as text.
+
+    Where that cannot go on the process ends, so that nobody waits for an answer that will not come.
+    """
+    try:
+        while True:
+            place, feeds = receive(lane)
+            send(lane, _reply(stages[place], feeds))
+    except (EOFError, OSError):
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _reply(stage: OpenStage, feeds: Mapping[str, Array]) -> object:
+    try:
+        return answered(stage, feeds)
+    except Exception as error:  # a runtime's own exceptions, whose types the server may not know
+        return f"{type(error).__name__}: {error}"
+
+
+def _opened(control: Pipe) -> tuple[OpenStage, ...] | None:
+    opening: Opening = receive(control)
+    try:
+        opened, facts = open_again(opening)
+    except EquipoiseError as error:
+        send(control, error)
+        return None
+    except Exception as error:  # the border of the process
+        send(control, BundleError(str(opening.folder), f"{type(error).__name__}: {error}", "it cannot be served here"))
+        return None
+    send(control, facts)
+    return all_stages(opened)
+
+
+def _end_with_server() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(0)
