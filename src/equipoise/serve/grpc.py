@@ -33,6 +33,7 @@ from equipoise.serve.extensions import REPOSITORY, STATISTICS, Extensions, Model
 from equipoise.serve.http import REQUEST_ID, Limits, Role, request_id
 from equipoise.serve.messages import infer_request, infer_response
 from equipoise.serve.oip import model_metadata
+from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
 from equipoise.serve.statistics import Statistics
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -26,7 +26,7 @@ from equipoise.serve.compression import MIN_BYTES, accepted, deflated
 from equipoise.serve.described import Described, described
 from equipoise.serve.docs import page, policy
 from equipoise.serve.engine import Engine
-from equipoise.serve.extensions import Extensions, Models
+from equipoise.serve.extensions import Extensions
 from equipoise.serve.http import (
     CLOSE_HEADER,
     REQUEST_ID,
@@ -45,6 +45,8 @@ from equipoise.serve.http import (
 )
 from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata, raw_request
 from equipoise.serve.openapi import openapi
+from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
+from equipoise.serve.repository import Repository
 from equipoise.serve.rows import predict_request, predict_response
 from equipoise.serve.statistics import Statistics
 from equipoise.serve.values import parsed
@@ -73,7 +75,7 @@ class Rest:
         engine: What answers.
         limits: What a request may be at most.
         statistics: What counts what becomes of requests; null where nothing does.
-        models: What can be loaded; null where nothing can.
+        repository: What can be loaded; null where nothing can.
     """
 
     def __init__(
@@ -81,12 +83,12 @@ class Rest:
         engine: Engine,
         limits: Limits | None = None,
         statistics: Statistics | None = None,
-        models: Models | None = None,
+        repository: Repository | None = None,
     ) -> None:
         self._engine = engine
         self._limits = limits or Limits()
         self._router = Router()
-        self._extensions = Extensions(engine, self._limits, statistics, models)
+        self._extensions = Extensions(engine, self._limits, statistics, repository)
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             self._router.add("POST", f"{prefix}/infer", self._infer)
             self._router.add("GET", f"{prefix}/ready", self._model_ready)
@@ -99,6 +101,11 @@ class Rest:
         self._router.add("GET", "/v2", self._server)
         self._router.add("GET", "/openapi.json", self._openapi)
         self._router.add("GET", "/docs", self._docs)
+
+    @property
+    def router(self) -> Router:
+        """Where what is not part of the protocol can be added."""
+        return self._router
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -115,7 +122,7 @@ class Rest:
         except ClientGone:
             return
         more = [(REQUEST_ID, name)]
-        if not self._engine.ready and CLOSE_HEADER not in response.headers:
+        if self._engine.retired and CLOSE_HEADER not in response.headers:
             more.append(CLOSE_HEADER)
         await response.send(send, more)
 
@@ -125,6 +132,7 @@ class Rest:
         try:
             path = scope.get("raw_path") or scope["path"].encode()
             route, names = self._router.find(scope["method"], path.partition(b"?")[0])
+            ORIGIN.set(Origin(name, traceparent=headers.get(TRACEPARENT)))
             return await route.handler(Call(headers, receive, names, name))
         except HttpError as error:
             return error_response(error.status, str(error), (CLOSE_HEADER,) if error.close else ())
@@ -161,8 +169,9 @@ class Rest:
         return json_response({"live": True})
 
     async def _ready(self, call: Call) -> Response:  # noqa: ARG002
-        if not self._engine.ready:
-            raise Unavailable("the server is shutting down")
+        trouble = self._engine.trouble()
+        if trouble is not None:
+            raise Unavailable(trouble)
         return json_response({"ready": True})
 
     async def _model(self, call: Call) -> Response:
@@ -172,14 +181,15 @@ class Rest:
         )
 
     async def _model_ready(self, call: Call) -> Response:
-        plan = self._engine.plan(call.names["model"], call.names.get("version"))
-        if not self._engine.ready:
-            raise Unavailable("the server is shutting down")
-        return json_response({"name": plan.name, "ready": True})
+        model = call.names["model"]
+        trouble = self._engine.trouble(model, call.names.get("version"))
+        if trouble is not None:
+            raise Unavailable(trouble)
+        return json_response({"name": model, "ready": True})
 
     async def _infer(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
-        spec, limits = plan.opened.spec, self._limits
+        spec, limits = plan.spec, self._limits
         body = memoryview(await call.body(limits))
         length = _json_length(call, len(body))
         if length == 0:

@@ -1,0 +1,76 @@
+"""Everything that watches an engine for the people who run it: metrics, observations, traces. A transport adds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from equipoise.errors import InputError
+from equipoise.serve.counts import Counts
+from equipoise.serve.engine import Engine
+from equipoise.serve.events import Observer
+from equipoise.serve.exposition import Exposition
+from equipoise.serve.http import Router
+from equipoise.serve.observing import ObservationLog, ObservationSettings
+
+INSTALL = 'pip install "equipoise[otel]"'
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """What is watched, and where it is told.
+
+    Attributes:
+        usd_per_hour: Price of the machine; null for what the plans were made with.
+        observations: What is logged of each request; null for nothing.
+        otlp: URL of the collector that traces are sent to; null to trace nothing, and to send nothing anywhere.
+        trace_share: Share of the requests that are traced, of those that come without a trace, 0 to 1.
+    """
+
+    usd_per_hour: float | None = None
+    observations: ObservationSettings | None = None
+    otlp: str | None = None
+    trace_share: float = 1.0
+
+
+class Watch:
+    """What watches an engine.
+
+    Args:
+        settings: What is watched.
+        counts: Counts what becomes of requests.
+        log: Logs requests; null where nothing does.
+        traces: Traces them; null where nothing does.
+    """
+
+    def __init__(self, settings: WatchSettings, counts: Counts, log: ObservationLog | None, traces: Observer | None):
+        self._settings, self._counts, self._log = settings, counts, log
+        self.observers: list[Observer] = [each for each in (counts, log, traces) if each is not None]
+
+    def add_to(self, router: Router, engine: Engine) -> None:
+        """Answer `/metrics` for those who may ask the models of an engine."""
+        router.add("GET", "/metrics", Exposition(engine, self._counts, self._settings.usd_per_hour, self._log).answer)
+
+
+@contextmanager
+def watching(settings: WatchSettings) -> Iterator[Watch]:
+    """Watch until the block ends; what was seen by then is written and sent.
+
+    Raises:
+        InputError: Traces are asked for, and their extra is not installed or their URL is none.
+    """
+    with ExitStack() as stack:
+        traces = None if settings.otlp is None else _traces(settings.otlp, settings.trace_share, stack)
+        log = None if settings.observations is None else stack.enter_context(ObservationLog(settings.observations))
+        yield Watch(settings, Counts(), log, traces)
+
+
+def _traces(otlp: str, share: float, stack: ExitStack) -> Observer:
+    try:
+        from equipoise.serve.tracing import Traces, otlp_provider
+    except ModuleNotFoundError as error:
+        raise InputError("--otlp", f"{error.name} is not installed", f"run: {INSTALL}") from None
+    provider = otlp_provider(otlp, share)
+    stack.callback(provider.shutdown)
+    return Traces(provider)
