@@ -1,4 +1,4 @@
-"""`equipoise serve`: answer requests with bundles, over HTTP."""
+"""`equipoise serve`: answer requests with bundles, over HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from equipoise.serve.loading import LoadedPlan
 
 INSTALL = 'pip install "equipoise[serve]"'
+INSTALL_GRPC = 'pip install "equipoise[grpc]"'
 LOCAL = "127.0.0.1"
 
 
@@ -21,6 +22,7 @@ LOCAL = "127.0.0.1"
 @click.option(
     "--http", metavar="PORT", default="8080", show_default=True, help="PORT of this machine, or ADDRESS:PORT."
 )
+@click.option("--grpc", metavar="PORT", help="PORT of this machine, or ADDRESS:PORT, for gRPC too.")
 @click.option(
     "--drain-s",
     type=click.FloatRange(min=0),
@@ -28,19 +30,21 @@ LOCAL = "127.0.0.1"
     show_default=True,
     help="Seconds between saying `not ready` and taking no more connections, when it is told to stop.",
 )
-def serve(bundles: tuple[str, ...], http: str, drain_s: float) -> None:
+def serve(bundles: tuple[str, ...], http: str, grpc: str | None, drain_s: float) -> None:
     """Answer requests with each BUNDLE's plan: a folder, or NAME=FOLDER to call it NAME.
 
     Without a NAME it is called like its folder, or the one above where that is `bundle`. Several bundles of a name are
     its versions 1, 2 ... in this order, and the last one answers requests that name none. Every bundle is verified
     first: one that was changed, or answers differently on this machine, is not served.
 
-    There are no keys yet: other machines reach it only where --http names an address, 0.0.0.0:8080 for instance.
+    There are no keys yet: other machines reach it only where --http or --grpc names an address, 0.0.0.0:8080 for
+    instance.
 
     SIGTERM or Ctrl-C: it says `not ready`, answers for --drain-s more, ends what it has begun, and exits with 0. A
     second one ends it at once.
     """
-    address, port = _place(http)
+    address, port = _place("--http", http)
+    calls = None if grpc is None else _place("--grpc", grpc)
     try:
         import httptools  # noqa: F401
         import orjson  # noqa: F401
@@ -51,12 +55,15 @@ def serve(bundles: tuple[str, ...], http: str, drain_s: float) -> None:
     from equipoise.serve.process import ServerSettings, bound_socket, run
 
     with bound_socket(address, port) as listening:
+        if calls is not None:
+            _require_grpc()
+            bound_socket(*calls, "--grpc").close()  # before models are loaded, which takes its time
         plans = _load(bundles)
         for plan in plans:
             click.echo(f"serving {plan.name}, version {plan.version}: {plan.bundle.plan.name}")
             for note in plan.notes:
                 click.echo(f"note: {note}")
-        run(plans, listening, ServerSettings(drain_s=drain_s), lambda url: click.echo(f"ready at {url}"))
+        run(plans, listening, ServerSettings(drain_s=drain_s, grpc=calls), lambda url: click.echo(f"ready at {url}"))
 
 
 def _load(bundles: tuple[str, ...]) -> list[LoadedPlan]:
@@ -72,8 +79,17 @@ def _load(bundles: tuple[str, ...]) -> list[LoadedPlan]:
     return plans
 
 
-def _place(http: str) -> tuple[str, int]:
-    address, _, port = http.rpartition(":")
+def _require_grpc() -> None:
+    try:
+        import tritonclient.grpc  # noqa: F401
+    except (ModuleNotFoundError, RuntimeError) as error:  # the latter is how it says that what it needs is missing
+        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+        name = getattr(missing, "name", None) or "gRPC"
+        raise InputError("equipoise serve --grpc", f"{name} is not installed", f"run: {INSTALL_GRPC}") from None
+
+
+def _place(option: str, text: str) -> tuple[str, int]:
+    address, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65_535:
-        raise InputError("--http", f"found {http!r}", "needed a port from 0 to 65535, or ADDRESS:PORT")
+        raise InputError(option, f"found {text!r}", "needed a port from 0 to 65535, or ADDRESS:PORT")
     return address.strip("[]") or LOCAL, int(port)

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
@@ -20,8 +21,13 @@ from equipoise.serve.protocol import HttpProtocol
 from equipoise.serve.rest import Rest
 from equipoise.serve.statistics import Statistics
 
+if TYPE_CHECKING:
+    import grpc
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 2048
+CALLS_S = 86_400.0
+"""How long gRPC calls that were taken in may still take at the end: each of them has an end of its own, before that."""
 KEEP_ALIVE_S = 75
 """Longer than the usual balancers' 60 s: they, who know when they will ask again, should be the ones to hang up."""
 
@@ -32,9 +38,11 @@ class ServerSettings:
 
     Attributes:
         drain_s: Seconds between saying `not ready` and taking no more connections.
+        grpc: Address and port of the gRPC server; null for none.
     """
 
     drain_s: float = 1.0
+    grpc: tuple[str, int] | None = None
 
 
 class _Server(uvicorn.Server):
@@ -44,8 +52,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-def bound_socket(address: str, port: int) -> socket.socket:
+def bound_socket(address: str, port: int, option: str = "--http") -> socket.socket:
     """A socket that listens there; port 0 is any free one.
+
+    Args:
+        address: Where.
+        port: Where.
+        option: What the person gave it by.
 
     Raises:
         InputError: It cannot.
@@ -55,7 +68,7 @@ def bound_socket(address: str, port: int) -> socket.socket:
         return socket.create_server((address, port), family=family, backlog=BACKLOG)
     except OSError as error:
         found = f"{address}:{port} cannot be listened at ({error.strerror or error})"
-        raise InputError("--http", found, "give another port") from None
+        raise InputError(option, found, "give another port") from None
 
 
 def run(
@@ -67,7 +80,7 @@ def run(
         plans: What is served.
         listening: Where.
         settings: How.
-        tell: Called with the URL once requests are answered.
+        tell: Called with each URL once requests are answered there; HTTP's comes last.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(plans, listening, settings, tell))
@@ -92,11 +105,19 @@ async def _serve(
         server = _Server(config)
         loop = asyncio.get_running_loop()
 
+        calls = None if settings.grpc is None else await _grpc_server(engine, statistics, settings.grpc, tell)
+        ending: list[asyncio.Task[None]] = []
+
+        def wind_up() -> None:
+            server.should_exit = True
+            if calls is not None:
+                ending.append(loop.create_task(calls.stop(CALLS_S)))
+
         def stop(number: signal.Signals) -> None:
             if engine.retired:
                 os._exit(128 + number)
             engine.retire()
-            loop.call_later(settings.drain_s, setattr, server, "should_exit", True)
+            loop.call_later(settings.drain_s, wind_up)
 
         for number in SIGNALS:
             loop.add_signal_handler(number, stop, number)
@@ -106,6 +127,18 @@ async def _serve(
         if server.started:
             tell(_url(listening))
         await serving
+        await asyncio.gather(*ending)
+
+
+async def _grpc_server(
+    engine: Engine, statistics: Statistics, place: tuple[str, int], tell: Callable[[str], None]
+) -> grpc.aio.Server:
+    from equipoise.serve.grpc import GrpcService, grpc_server
+
+    server, port = await grpc_server(GrpcService(engine, statistics=statistics), *place)
+    address = place[0]
+    tell(f"grpc://{f'[{address}]' if ':' in address else address}:{port}")
+    return server
 
 
 def _url(listening: socket.socket) -> str:
