@@ -238,7 +238,8 @@ class _Cast:
         with np.errstate(all="ignore"):
             cast = array.astype(wanted)
             if wanted.kind == "f":
-                self._require_all(array, np.isfinite(cast) | ~np.isfinite(array))
+                if not np.isfinite(cast).all():
+                    self._require_all(array, np.isfinite(cast) | ~np.isfinite(array))
                 return cast
             missing = np.isnan(array)
             if missing.any():

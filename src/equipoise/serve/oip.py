@@ -242,7 +242,7 @@ def _array(tensor: Mapping[str, Any], wanted: TensorSpec, blob: memoryview | Non
         return binary_array(wanted, blob, shape, limits)
     if "data" not in tensor:
         raise BadRequest(f"input {name!r} has no data; needed a list, or a binary_data_size and bytes behind the JSON")
-    array = json_array(name, tensor["data"], limits, text=wanted.dtype == "string")
+    array = json_array(name, tensor["data"], limits, wanted.dtype)
     if list(array.shape) == shape:
         return array
     if array.ndim != 1 or len(array) != math.prod(shape):

@@ -84,13 +84,13 @@ def _named(rows: Sequence[Any], plan: LoadedPlan, limits: Limits) -> dict[str, A
     plain = [name for name in names if name.lower() not in TARGETS]
     remembered = plan.bundle.data.columns
     sources: Sources = as_bad_request(lambda: input_sources(shapes, spec, REQUEST, (plain, names), columns=remembered))
-    text = {name for tensor in spec.inputs if tensor.dtype == "string" for name in sources[tensor.name]}
+    dtypes = {name: tensor.dtype for tensor in spec.inputs for name in sources[tensor.name]}
     columns = {}
-    for name in dict.fromkeys(name for found in sources.values() for name in found):
+    for name, dtype in dtypes.items():
         for number, row in enumerate(rows, start=1):
             if not isinstance(row, dict) or name not in row:
                 raise BadRequest(f"row {number} has no {name!r}; every row needs {listed(names)}")
-        columns[name] = json_array(name, [row[name] for row in rows], limits, text=name in text)
+        columns[name] = json_array(name, [row[name] for row in rows], limits, dtype)
     return bound(columns, spec, sources)
 
 
@@ -100,15 +100,15 @@ def _nested(rows: Sequence[Any], plan: LoadedPlan, limits: Limits) -> dict[str, 
         names = listed([tensor.name for tensor in spec.inputs])
         raise BadRequest(f"found rows without names; the model has several inputs: give objects with {names}")
     tensor = spec.inputs[0]
-    array = json_array("rows", list(rows), limits, text=tensor.dtype == "string")
+    array = json_array("rows", list(rows), limits, tensor.dtype)
     return bound({"rows": array}, spec, {tensor.name: ("rows",)})
 
 
 def _shape(name: str, value: Any, limits: Limits) -> tuple[int, ...]:
     if not isinstance(value, list):
         return ()
-    holds_text = _first_leaf(value, limits.depth)
-    return json_array(name, value, limits, text=isinstance(holds_text, str)).shape
+    leaf = _first_leaf(value, limits.depth)
+    return json_array(name, value, limits, "string" if isinstance(leaf, str) else "float64").shape
 
 
 def _first_leaf(value: Any, depth: int) -> Any:
