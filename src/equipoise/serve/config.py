@@ -28,7 +28,7 @@ def model_config(plan: LoadedPlan, versions: Sequence[str]) -> dict[str, Any]:
         plan: What is served.
         versions: Versions of its name that are.
     """
-    first = plan.bundle.plan.stages[0]
+    first = plan.plan.stages[0]
     return {
         "name": plan.name,
         "platform": PLATFORM,

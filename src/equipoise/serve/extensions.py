@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
-from equipoise.errors import BadRequest, InputError
+from equipoise.errors import BadRequest
 from equipoise.serve.config import model_config
 from equipoise.serve.engine import Engine
 from equipoise.serve.http import Call, Handler, HttpError, Limits, Response, Router, json_response
 from equipoise.serve.loading import LoadedPlan
+from equipoise.serve.repository import Repository
 from equipoise.serve.statistics import ModelStatistics, Statistics, Total
 from equipoise.serve.values import parsed
 
@@ -36,39 +37,6 @@ NOT_SERVED = {
 }  # fmt: skip
 
 
-class Entry(Protocol):
-    """A model version that is known, served or not."""
-
-    @property
-    def name(self) -> str:
-        """Of the model."""
-
-    @property
-    def version(self) -> str:
-        """Of it."""
-
-    @property
-    def state(self) -> str:
-        """READY, LOADING, UNLOADING or UNAVAILABLE."""
-
-    @property
-    def reason(self) -> str:
-        """Why it is UNAVAILABLE."""
-
-
-class Models(Protocol):
-    """What can be served: `serve.repository.Repository`."""
-
-    def index(self) -> Sequence[Entry]:
-        """All that is known."""
-
-    async def load(self, name: str) -> None:
-        """Serve a model, or what has become of it since."""
-
-    async def unload(self, name: str) -> None:
-        """Serve a model no longer."""
-
-
 class Extensions:
     """Answers what extensions ask.
 
@@ -76,16 +44,16 @@ class Extensions:
         engine: What is asked of.
         limits: What a request may be at most.
         statistics: What counts; null where nothing does.
-        models: What can be loaded; null where nothing can.
+        repository: What can be loaded; null where nothing can.
     """
 
     def __init__(
-        self, engine: Engine, limits: Limits, statistics: Statistics | None = None, models: Models | None = None
+        self, engine: Engine, limits: Limits, statistics: Statistics | None = None, repository: Repository | None = None
     ) -> None:
         self._engine = engine
         self._limits = limits
         self._statistics = statistics
-        self._models = models
+        self._repository = repository
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,7 +62,7 @@ class Extensions:
             BINARY,
             CONFIGURATION,
             *(() if self._statistics is None else (STATISTICS,)),
-            *(() if self._models is None else (REPOSITORY,)),
+            *(() if self._repository is None else (REPOSITORY,)),
         )
 
     def add_to(self, router: Router) -> None:
@@ -104,7 +72,7 @@ class Extensions:
                 router.add("GET", path, self._stats)
         for prefix in (MODEL, VERSION):
             router.add("GET", f"{prefix}/config", self._config)
-        if self._models is not None:
+        if self._repository is not None:
             router.add("POST", "/v2/repository/index", self._index, role="admin")
             router.add("POST", "/v2/repository/models/{model}/load", self._load, role="admin")
             router.add("POST", "/v2/repository/models/{model}/unload", self._unload, role="admin")
@@ -143,10 +111,10 @@ class Extensions:
 
     def index(self, *, ready: bool) -> list[dict[str, str]]:
         """What is known of each model version: all, or only those that are `READY`."""
-        assert self._models is not None
+        assert self._repository is not None
         return [
             {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
-            for entry in self._models.index()
+            for entry in self._repository.index()
             if not ready or entry.state == READY
         ]
 
@@ -157,13 +125,10 @@ class Extensions:
             NotFound: It is not known.
             BadRequest: It cannot be served, or there are parameters.
         """
-        assert self._models is not None
+        assert self._repository is not None
         if parameters:
             raise BadRequest("a load takes no parameters here: what a model is was said when the server started")
-        try:
-            await self._models.load(model)
-        except InputError as error:
-            raise BadRequest(str(error)) from error
+        await self._repository.load(model)
 
     async def unload(self, model: str) -> None:
         """Serve a model no longer.
@@ -171,8 +136,8 @@ class Extensions:
         Raises:
             NotFound: It is not known.
         """
-        assert self._models is not None
-        await self._models.unload(model)
+        assert self._repository is not None
+        await self._repository.unload(model)
 
     async def _stats(self, call: Call) -> Response:
         return json_response(self.statistics(call.names.get("model"), call.names.get("version")))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -21,20 +22,26 @@ from tritonclient.grpc import service_pb2 as pb
 from equipoise.errors import (
     BadRequest,
     DeadlineExceeded,
+    Forbidden,
     InputError,
     NotFound,
     Overloaded,
+    RateLimited,
     ServeError,
     StageFailed,
+    Unauthorized,
     Unavailable,
 )
 from equipoise.serve.engine import Engine
-from equipoise.serve.extensions import REPOSITORY, STATISTICS, Extensions, Models
+from equipoise.serve.extensions import REPOSITORY, STATISTICS, Extensions
+from equipoise.serve.gate import Gate, bearer
 from equipoise.serve.http import REQUEST_ID, Limits, Role, request_id
 from equipoise.serve.messages import infer_request, infer_response
 from equipoise.serve.oip import model_metadata
 from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
+from equipoise.serve.repository import Repository
 from equipoise.serve.statistics import Statistics
+from equipoise.serve.tls import Tls
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Code = grpc.StatusCode
@@ -42,6 +49,9 @@ SERVICE = "inference.GRPCInferenceService"
 CODE: dict[type[ServeError], grpc.StatusCode] = {
     NotFound: Code.NOT_FOUND,
     BadRequest: Code.INVALID_ARGUMENT,
+    Unauthorized: Code.UNAUTHENTICATED,
+    Forbidden: Code.PERMISSION_DENIED,
+    RateLimited: Code.RESOURCE_EXHAUSTED,
     Overloaded: Code.RESOURCE_EXHAUSTED,
     DeadlineExceeded: Code.DEADLINE_EXCEEDED,
     Unavailable: Code.UNAVAILABLE,
@@ -77,6 +87,7 @@ class GrpcService:
         limits: What a request may be at most.
         statistics: What counts what becomes of requests; null where nothing does.
         models: What can be loaded; null where nothing can.
+        gate: Who may ask what; null for one that lets everybody ask for answers.
 
     Attributes:
         limits: What a request may be at most.
@@ -87,9 +98,11 @@ class GrpcService:
         engine: Engine,
         limits: Limits | None = None,
         statistics: Statistics | None = None,
-        models: Models | None = None,
+        models: Repository | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._engine = engine
+        self._gate = gate or Gate()
         self.limits = limits or Limits()
         self._extensions = Extensions(engine, self.limits, statistics, models)
         self._rpcs = {
@@ -128,21 +141,28 @@ class GrpcService:
     async def _respond(self, rpc: Rpc, context: Context) -> bytes:
         headers = {_bytes(name): _bytes(value) for name, value in context.invocation_metadata() or ()}
         name = request_id(headers)
-        ORIGIN.set(Origin(name, traceparent=headers.get(TRACEPARENT)))
         trailers = [(REQUEST_ID.decode(), name.decode())]
         context.set_trailing_metadata(trailers)
         try:
+            ORIGIN.set(Origin(name, self._caller(rpc, headers), headers.get(TRACEPARENT)))
             answer = await rpc.answer(await self._received(rpc, context), context)
             return bytes(answer.SerializeToString())
         except ServeError as error:
             code, said = CODE[type(error)], str(error)
-            if isinstance(error, Overloaded):
+            if isinstance(error, Overloaded | RateLimited):
                 trailers += _come_again(error.retry_after_s)
         except Exception:
             log.exception("a request failed in the server itself")
             code, said = Code.INTERNAL, "the server failed on this request; its log says more"
         await context.abort(code, _shortened(said), tuple(trailers))
         raise AssertionError  # what aborts never returns
+
+    def _caller(self, rpc: Rpc, headers: Mapping[bytes, bytes]) -> str | None:
+        """The name of who calls, once it may."""
+        if rpc.role is None:
+            return None
+        key = bearer(headers.get(b"authorization")) or headers.get(b"x-api-key")
+        return self._gate.check(key, rpc.role, time.monotonic()).name
 
     async def _received(self, rpc: Rpc, context: Context) -> Any:
         """The message that a procedure is called with."""
@@ -210,19 +230,22 @@ class GrpcService:
         return pb.RepositoryModelUnloadResponse()
 
 
-async def grpc_server(service: GrpcService, address: str, port: int) -> tuple[grpc.aio.Server, int]:
+async def grpc_server(
+    service: GrpcService, address: str, port: int, tls: Tls | None = None
+) -> tuple[grpc.aio.Server, int]:
     """A server of a service, which answers until its `stop` is called.
 
     Args:
         service: What answers.
         address: Where it listens.
         port: 0 for any free one.
+        tls: Files for TLS; null to speak without it.
 
     Returns:
         It, and its port.
 
     Raises:
-        InputError: It cannot listen there.
+        InputError: It cannot listen there, or a file cannot be used.
     """
     limits = service.limits
     server = grpc.aio.server(
@@ -235,11 +258,18 @@ async def grpc_server(service: GrpcService, address: str, port: int) -> tuple[gr
     server.add_generic_rpc_handlers((service.handler,))
     place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     try:
-        bound = server.add_insecure_port(place)
+        bound = server.add_insecure_port(place) if tls is None else server.add_secure_port(place, _credentials(tls))
     except RuntimeError:
         raise InputError("--grpc", f"{place} cannot be listened at", "give another port") from None
     await server.start()
     return server, bound
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    tls.context()  # it says what is wrong with the files, where gRPC would only fail
+    signers = None if tls.client_ca is None else tls.client_ca.read_bytes()
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], signers, require_client_auth=signers is not None)
 
 
 def _filled(kind: Any, **fields: Any) -> Any:
