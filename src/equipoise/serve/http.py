@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import orjson
 
 from equipoise.serve.compression import NAMES, Damaged, Encoding, TooLarge, inflated
+from equipoise.serve.logs import Access
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -114,12 +115,14 @@ class Call:
         receive: Where its body comes from, and later the news that the client is gone.
         names: What stood at the places of the route's names.
         request_id: Its name in headers and logs (see `request_id`).
+        access: What its log line will say.
     """
 
     headers: dict[bytes, bytes]
     receive: Receive
     names: dict[str, str] = field(default_factory=dict)
     request_id: bytes = b""
+    access: Access = field(default_factory=Access)
 
     async def body(self, limits: Limits) -> bytes:
         """Its body, no longer compressed.
@@ -167,12 +170,14 @@ class Route:
     """What answers a method at a path.
 
     Attributes:
+        path: With `{name}` where names stand.
         parts: Of its path.
         method: Its method.
         handler: What answers.
         role: Whom it answers; null for everybody.
     """
 
+    path: str
     parts: Sequence[str]
     method: str
     handler: Handler
@@ -188,7 +193,12 @@ class Router:
     def add(self, method: str, path: str, handler: Handler, role: Role | None = "infer") -> None:
         """Answer a method at a path, to those who have a role; null for everybody."""
         parts = path.strip("/").split("/")
-        self._routes.setdefault(len(parts), []).append(Route(parts, method, handler, role))
+        self._routes.setdefault(len(parts), []).append(Route(path, parts, method, handler, role))
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All that is answered."""
+        return tuple(route for routes in self._routes.values() for route in routes)
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
         """The route, and what stood at the names' places.

@@ -13,7 +13,8 @@ import re
 import select
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
@@ -34,6 +35,7 @@ MOST_NAME = 128
 MOST_FRAMES = 30
 PLAIN = re.compile(r"[\w.:;,/+@~{}-]+", re.ASCII)
 STDERR = 2
+SERVERS_FAULT = (500, "INTERNAL")
 
 Record = dict[str, Any]
 
@@ -51,18 +53,16 @@ class Access:
         version: Of that model.
         rows: That it asks about.
         error: Kind of error that it met.
-        traceback: Where that was raised (see `raised_at`), where it is the server's own fault.
     """
 
-    request_id: str
-    method: str
+    request_id: str = ""
+    method: str = ""
     route: str | None = None
     key: str | None = None
     model: str | None = None
     version: str | None = None
     rows: int | None = None
     error: str | None = None
-    traceback: str | None = None
 
 
 class Log:
@@ -105,7 +105,7 @@ class Log:
             self._put(
                 {
                     "time": time.time(),
-                    "level": "info" if access.traceback is None else "error",
+                    "level": "error" if status in SERVERS_FAULT else "info",
                     "event": "request",
                     "request_id": _short(access.request_id),
                     "key": access.key,
@@ -118,7 +118,6 @@ class Log:
                     "rows": access.rows,
                     "seconds": seconds,
                     "bytes": answer_bytes,
-                    "traceback": access.traceback,
                 }
             )
 
@@ -183,6 +182,22 @@ class LogHandler(logging.Handler):
             self.handleError(record)
 
 
+@contextmanager
+def logged(form: LogForm) -> Iterator[Log]:
+    """Write what this process logs, its libraries' warnings too, until the block ends."""
+    log = Log(form)
+    handler = LogHandler(log)
+    root, own = logging.getLogger(), logging.getLogger("equipoise")
+    root.addHandler(handler)
+    own.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield log
+    finally:
+        root.removeHandler(handler)
+        log.close()
+
+
 def raised_at(error: BaseException) -> str:
     """Where an error and its causes were raised, without their messages, which may quote a request."""
     parts: list[str] = []
@@ -222,7 +237,7 @@ def _text_line(record: Mapping[str, Any]) -> bytes:
             said.append(f"seconds={value:.6f}")
         elif name not in ("time", "level", "event", "traceback") and value is not None:
             said.append(f"{name}={value if PLAIN.fullmatch(str(value)) else json.dumps(value, default=repr)}")
-    lines = [" ".join(said), *(record.get("traceback") or "").splitlines()]
+    lines = [" ".join(said), *record.get("traceback", "").splitlines()]
     return ("\n    ".join(lines) + "\n").encode("ascii", "backslashreplace")
 
 

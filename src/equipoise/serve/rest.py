@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
@@ -16,10 +17,13 @@ from typing import Any
 from equipoise.errors import (
     BadRequest,
     DeadlineExceeded,
+    Forbidden,
     NotFound,
     Overloaded,
+    RateLimited,
     ServeError,
     StageFailed,
+    Unauthorized,
     Unavailable,
 )
 from equipoise.serve.compression import MIN_BYTES, accepted, deflated
@@ -27,6 +31,7 @@ from equipoise.serve.described import Described, described
 from equipoise.serve.docs import page, policy
 from equipoise.serve.engine import Engine
 from equipoise.serve.extensions import Extensions
+from equipoise.serve.gate import Gate, bearer
 from equipoise.serve.http import (
     CLOSE_HEADER,
     REQUEST_ID,
@@ -37,12 +42,15 @@ from equipoise.serve.http import (
     Limits,
     Receive,
     Response,
+    Role,
+    Route,
     Router,
     Send,
     error_response,
     json_response,
     request_id,
 )
+from equipoise.serve.logs import Access, Log
 from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata, raw_request
 from equipoise.serve.openapi import openapi
 from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
@@ -55,6 +63,9 @@ from equipoise.serve.work import Answer
 STATUS: dict[type[ServeError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     BadRequest: HTTPStatus.BAD_REQUEST,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -62,8 +73,13 @@ STATUS: dict[type[ServeError], HTTPStatus] = {
 }
 JSON_LENGTH = b"inference-header-content-length"
 MOST_DIGITS = 18
+MOST_IGNORED_DIGITS = 5
+"""Of the length of a body that is thrown away unread: 99,999 bytes."""
 OCTETS_HEADER: Header = (b"content-type", b"application/octet-stream")
 HTML_HEADER: Header = (b"content-type", b"text/html; charset=utf-8")
+CHALLENGE_HEADER: Header = (b"www-authenticate", b'Bearer realm="equipoise"')
+CLIENT_GONE = 499
+"""A status for logs alone."""
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +92,8 @@ class Rest:
         limits: What a request may be at most.
         statistics: What counts what becomes of requests; null where nothing does.
         repository: What can be loaded; null where nothing can.
+        gate: Whom it answers; null for everybody, who may then change nothing.
+        log: Gets a line for each request; null for none.
     """
 
     def __init__(
@@ -84,8 +102,12 @@ class Rest:
         limits: Limits | None = None,
         statistics: Statistics | None = None,
         repository: Repository | None = None,
+        gate: Gate | None = None,
+        log: Log | None = None,
     ) -> None:
         self._engine = engine
+        self._gate = gate or Gate()
+        self._log = log or Log("none")
         self._limits = limits or Limits()
         self._router = Router()
         self._extensions = Extensions(engine, self._limits, statistics, repository)
@@ -115,39 +137,67 @@ class Rest:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
+        start_s = time.monotonic()
         headers = dict(scope["headers"])
         name = request_id(headers)
+        call = Call(headers, receive, {}, name, Access(name.decode(), scope["method"]))
         try:
-            response = await self._respond(scope, headers, receive, name)
+            response = await self._respond(scope, call)
         except ClientGone:
+            self._log.access(call.access, CLIENT_GONE, time.monotonic() - start_s, 0)
             return
         more = [(REQUEST_ID, name)]
         if self._engine.retired and CLOSE_HEADER not in response.headers:
             more.append(CLOSE_HEADER)
         await response.send(send, more)
+        self._log.access(call.access, int(response.status), time.monotonic() - start_s, len(response.body))
 
-    async def _respond(
-        self, scope: Mapping[str, Any], headers: dict[bytes, bytes], receive: Receive, name: bytes
-    ) -> Response:
+    async def _respond(self, scope: Mapping[str, Any], call: Call) -> Response:
         try:
-            path = scope.get("raw_path") or scope["path"].encode()
-            route, names = self._router.find(scope["method"], path.partition(b"?")[0])
-            ORIGIN.set(Origin(name, traceparent=headers.get(TRACEPARENT)))
-            return await route.handler(Call(headers, receive, names, name))
+            route = self._find(scope, call)
+            ORIGIN.set(Origin(call.request_id, call.access.key, call.headers.get(TRACEPARENT)))
+            return await route.handler(call)
         except HttpError as error:
             return error_response(error.status, str(error), (CLOSE_HEADER,) if error.close else ())
-        except Overloaded as error:
-            retry_after = str(max(1, math.ceil(error.retry_after_s))).encode()
-            return error_response(STATUS[Overloaded], str(error), ((b"retry-after", retry_after),))
         except ServeError as error:
-            return error_response(STATUS[type(error)], str(error))
+            call.access.error = type(error).__name__
+            if isinstance(error, StageFailed):
+                log.error("a model failed on a request", exc_info=error.__cause__, extra=_named(call))
+            return error_response(STATUS[type(error)], str(error), _error_headers(error, call.headers))
         except ClientGone:
             raise
-        except Exception:
-            log.exception("a request failed in the server itself")
+        except Exception as error:
+            call.access.error = type(error).__name__
+            log.exception("a request failed in the server itself", extra=_named(call))
             return error_response(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says more"
             )
+
+    def _find(self, scope: Mapping[str, Any], call: Call) -> Route:
+        """The route of a caller who may use it; who has no key does not even learn what is there."""
+        path = scope.get("raw_path") or scope["path"].encode()
+        try:
+            route, names = self._router.find(scope["method"], path.partition(b"?")[0])
+        except HttpError:
+            self._check(call, "infer")
+            raise
+        call.access.route = route.path
+        if route.role is not None:
+            self._check(call, route.role)
+        call.names.update(names)
+        call.access.model, call.access.version = names.get("model"), names.get("version")
+        return route
+
+    def _check(self, call: Call, role: Role) -> None:
+        try:
+            caller = self._gate.check(bearer(call.headers.get(b"authorization")), role, time.monotonic())
+        except (Forbidden, RateLimited) as error:
+            call.access.key = error.caller
+            raise
+        call.access.key = caller.name
+        if role == "admin" and caller.name is None and b"origin" in call.headers:
+            # A page from anywhere, in a browser on this machine, can send requests here, though not with a key.
+            raise Forbidden("a web page may change nothing here as long as there are no keys", None)
 
     async def _server(self, call: Call) -> Response:  # noqa: ARG002 - a handler's signature, here and below
         extensions = self._extensions.names
@@ -209,6 +259,7 @@ class Rest:
 
     async def _answer(self, call: Call, request: InferRequest, model: str, version: str) -> Answer:
         """Wait for an answer as long as the client does."""
+        call.access.version, call.access.rows = version, len(next(iter(request.inputs.values())))
         future = self._engine.submit(
             model,
             request.inputs,
@@ -242,6 +293,27 @@ def _json_length(call: Call, body_bytes: int) -> int:
         found = told[:MOST_DIGITS].decode("latin-1")
         raise BadRequest(f"inference-header-content-length is {found}; the body has {body_bytes:,} bytes")
     return int(told)
+
+
+def _error_headers(error: ServeError, headers: Mapping[bytes, bytes]) -> tuple[Header, ...]:
+    found: list[Header] = []
+    if isinstance(error, Overloaded | RateLimited):
+        found.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+    if isinstance(error, Unauthorized):
+        found.append(CHALLENGE_HEADER)
+    if isinstance(error, Unauthorized | Forbidden | RateLimited) and _has_much_to_send(headers):
+        found.append(CLOSE_HEADER)
+    return tuple(found)
+
+
+def _has_much_to_send(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a body stands behind a head that would take longer to throw away than a connection takes to make."""
+    told = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" in headers or not told.isdigit() or len(told) > MOST_IGNORED_DIGITS
+
+
+def _named(call: Call) -> dict[str, Any]:
+    return {"fields": {"request_id": call.access.request_id}}
 
 
 def _with_blobs(response: Response, blobs: Sequence[bytes]) -> Response:
