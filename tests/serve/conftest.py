@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -37,14 +37,15 @@ from equipoise.core.plan import (
 from equipoise.core.profile import Settings
 from equipoise.core.splits import Duplicates, Splits
 from equipoise.execute.plan import OpenPlan, open_plan_from
-from equipoise.execute.stages import OpenStages
+from equipoise.execute.stages import CONFIDENCE, STAGE, OpenStages
 from equipoise.host.environment import environment
-from equipoise.serve import Engine, LoadedPlan, load_plan
+from equipoise.serve import Answer, Engine, LoadedPlan, load_plan
 from equipoise.serve.grpc import GrpcService, grpc_server
 from equipoise.serve.http import Limits
 from equipoise.serve.protocol import HttpProtocol
 from equipoise.serve.rest import Rest
 from equipoise.serve.statistics import Statistics
+from equipoise.serve.watching import WatchSettings, watching
 from equipoise.store.artifacts import artifact_digest
 from equipoise.store.bundle import write_bundle
 
@@ -52,6 +53,8 @@ Array = NDArray[Any]
 AT_LEAST, TRUST = 0.7, 0.6
 LABELS = ("cat", "dog", "eel")
 BATCH = 4
+WATCHED = WatchSettings()
+LONG_S = 60.0
 CACHE = CacheRule(max_entries=100, entry_bytes=100, hit_share=0.5)
 
 
@@ -102,6 +105,13 @@ class Cascade:
 
     def expected(self, images: Array) -> dict[str, Array]:
         return self.direct.answer({"image": images})
+
+    def require_right(self, answer: Answer, images: Array) -> None:
+        expected = self.expected(images)
+        np.testing.assert_array_equal(answer.stage, expected[STAGE])
+        np.testing.assert_allclose(answer.outputs["logits"], expected["logits"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(answer.confidence, expected[CONFIDENCE], rtol=1e-5, atol=1e-6)
+        assert answer.trusted.all()
 
     def of_stage(self, stage: int, images: Array) -> Array:
         return self.direct.stages.stages[stage].ask({"image": images})[0]["logits"]
@@ -161,7 +171,7 @@ def plan_of(
 
 @pytest.fixture
 def cascade(tmp_path: Path, linear: Any, images: Array) -> Callable[..., Cascade]:
-    """Makes a cascade; `service_s` are the seconds that a batch of each stage is said to take."""
+    """Makes a cascade; `service_s` are the seconds that a batch of each stage is said to take, `seed` its weights'."""
 
     def make(
         *,
@@ -173,8 +183,9 @@ def cascade(tmp_path: Path, linear: Any, images: Array) -> Callable[..., Cascade
         distrust: DistrustAnswer | None = None,
         service_s: Sequence[float] = (0.001, 0.001, 0.001),
         golden: Callable[[dict[str, Array]], dict[str, Array]] = lambda answers: answers,
+        seed: int = 0,
     ) -> Cascade:
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(seed)
         weights = [(rng.standard_normal((4, 3)) / 90).astype(np.float32) for _ in range(2)]
         place = tmp_path / f"made-{len(list(tmp_path.iterdir()))}"
         place.mkdir()
@@ -196,6 +207,20 @@ def cascade(tmp_path: Path, linear: Any, images: Array) -> Callable[..., Cascade
         return Cascade(folder, load_plan(folder, "m"), direct)
 
     return make
+
+
+@pytest.fixture
+def run() -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Runs a test in an event loop in which no callback may fail."""
+
+    async def watched(main: Coroutine[Any, Any, None]) -> None:
+        wrong: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+        await asyncio.wait_for(main, LONG_S)
+        await asyncio.sleep(0)
+        assert not wrong
+
+    return lambda main: asyncio.run(watched(main))
 
 
 @pytest.fixture
@@ -241,29 +266,33 @@ class Server:
 
 
 @contextmanager
-def in_a_thread(plans: Sequence[LoadedPlan], limits: Limits = LIMITS) -> Iterator[Server]:
+def in_a_thread(
+    plans: Sequence[LoadedPlan], limits: Limits = LIMITS, settings: WatchSettings = WATCHED
+) -> Iterator[Server]:
     """A server in a thread of its own, on a free port."""
     listening = socket.create_server(("127.0.0.1", 0))
     started: list[tuple[uvicorn.Server, Engine, asyncio.AbstractEventLoop]] = []
 
     async def main() -> None:
         statistics = Statistics()
-        async with Engine(plans, observers=[statistics]) as engine:
+        async with Engine(plans, observers=[statistics, *watch.observers]) as engine:
             rest = Rest(engine, limits, statistics=statistics)
+            watch.add_to(rest.router, engine)
             server = uvicorn.Server(uvicorn.Config(rest, http=HttpProtocol, lifespan="off", log_level="critical"))
             started.append((server, engine, asyncio.get_running_loop()))
             await server.serve([listening])
 
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    try:
-        while not started or not started[0][0].started:
-            time.sleep(0.005)
-        _, engine, loop = started[0]
-        yield Server(listening.getsockname()[1], engine, loop.call_soon_threadsafe)
-    finally:
-        started[0][0].should_exit = True
-        thread.join()
+    with watching(settings) as watch:
+        thread = threading.Thread(target=lambda: asyncio.run(main()))
+        thread.start()
+        try:
+            while not started or not started[0][0].started:
+                time.sleep(0.005)
+            _, engine, loop = started[0]
+            yield Server(listening.getsockname()[1], engine, loop.call_soon_threadsafe)
+        finally:
+            started[0][0].should_exit = True
+            thread.join()
 
 
 @pytest.fixture

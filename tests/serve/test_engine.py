@@ -13,51 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from equipoise.errors import (
-    BadRequest,
-    BundleError,
-    DeadlineExceeded,
-    NotFound,
-    Overloaded,
-    ServeError,
-    StageFailed,
-    Unavailable,
-)
-from equipoise.execute.stages import CONFIDENCE, STAGE, TRUSTED
+from equipoise.errors import DeadlineExceeded, NotFound, Overloaded, ServeError, Unavailable
+from equipoise.execute.stages import TRUSTED
 from equipoise.serve import Answer, Engine, load_plan
 
 Array = NDArray[Any]
 Cascades = Callable[..., Any]
-LONG_S = 60.0
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a test in an event loop in which no callback may fail."""
-
-    async def watched() -> None:
-        wrong: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
-        await asyncio.wait_for(main, LONG_S)
-        await asyncio.sleep(0)
-        assert not wrong
-
-    asyncio.run(watched())
+Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 def random_images(rng: np.random.Generator, rows: int) -> Array:
     return rng.integers(0, 256, (rows, 2, 2), dtype=np.uint8)
 
 
-def require_right(answer: Answer, cascade: Any, images: Array) -> None:
-    expected = cascade.expected(images)
-    np.testing.assert_array_equal(answer.stage, expected[STAGE])
-    np.testing.assert_allclose(answer.outputs["logits"], expected["logits"], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(answer.confidence, expected[CONFIDENCE], rtol=1e-5, atol=1e-6)
-    assert answer.trusted.all()
-
-
 @pytest.mark.parametrize("lanes", [1, 2])
-def test_every_answer_is_the_right_one_for_its_own_rows(cascade: Cascades, lanes: int) -> None:
+def test_every_answer_is_the_right_one_for_its_own_rows(run: Run, cascade: Cascades, lanes: int) -> None:
     made = cascade(lanes=lanes)
     rng = np.random.default_rng(3)
     asked = [random_images(rng, int(rows)) for rows in rng.integers(1, 10, 300)]
@@ -69,24 +39,26 @@ def test_every_answer_is_the_right_one_for_its_own_rows(cascade: Cascades, lanes
                 batch = asked[start : start + 60]
                 answers += await asyncio.gather(*(engine.infer("m", {"image": each}) for each in batch))
         for answer, images in zip(answers, asked, strict=True):
-            require_right(answer, made, images)
+            made.require_right(answer, images)
         deepest = [int(answer.stage.max()) for answer in answers]
         assert {0, 1} == set(deepest)
 
     run(main())
 
 
-def test_a_wait_for_a_fuller_batch_ends_by_itself(cascade: Cascades, images: Array) -> None:
+def test_a_wait_for_a_fuller_batch_ends_by_itself(run: Run, cascade: Cascades, images: Array) -> None:
     made = cascade(wait_s=0.02)
 
     async def main() -> None:
         async with Engine([made.loaded]) as engine:
-            require_right(await engine.infer("m", {"image": images[:1]}), made, images[:1])
+            made.require_right(await engine.infer("m", {"image": images[:1]}), images[:1])
 
     run(main())
 
 
-def test_one_who_leaves_disturbs_nobody_and_is_not_computed(cascade: Cascades, gate: Any, images: Array) -> None:
+def test_one_who_leaves_disturbs_nobody_and_is_not_computed(
+    run: Run, cascade: Cascades, gate: Any, images: Array
+) -> None:
     made = cascade()
 
     async def main() -> None:
@@ -100,7 +72,7 @@ def test_one_who_leaves_disturbs_nobody_and_is_not_computed(cascade: Cascades, g
             found = await asyncio.gather(*tasks, return_exceptions=True)
         assert [isinstance(each, asyncio.CancelledError) for each in found] == [True, False, True, False, False]
         for place in (1, 3, 4):
-            require_right(found[place], made, images[place : place + 1])
+            made.require_right(found[place], images[place : place + 1])
         assert gate.batches == [1, 3]
 
     run(main())
@@ -108,7 +80,7 @@ def test_one_who_leaves_disturbs_nobody_and_is_not_computed(cascade: Cascades, g
 
 @pytest.mark.parametrize("distrust", ["refer", "simple", "default"])
 def test_what_is_not_trusted_is_told_as_the_plan_itself_tells_it(
-    cascade: Cascades, images: Array, distrust: str
+    run: Run, cascade: Cascades, images: Array, distrust: str
 ) -> None:
     made = cascade(distrust=distrust)
     expected = made.expected(images)
@@ -131,7 +103,7 @@ def test_what_is_not_trusted_is_told_as_the_plan_itself_tells_it(
     run(main())
 
 
-def test_rows_of_different_lengths_meet_in_a_batch_and_stay_apart(tmp_path: Path, bundled: Any) -> None:
+def test_rows_of_different_lengths_meet_in_a_batch_and_stay_apart(run: Run, tmp_path: Path, bundled: Any) -> None:
     import onnx
     from onnx import helper, numpy_helper
 
@@ -160,7 +132,9 @@ def test_rows_of_different_lengths_meet_in_a_batch_and_stay_apart(tmp_path: Path
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_a_deadline_holds_in_the_queue_of_every_stage(cascade: Cascades, gate: Any, unsure: Array, stage: int) -> None:
+def test_a_deadline_holds_in_the_queue_of_every_stage(
+    run: Run, cascade: Cascades, gate: Any, unsure: Array, stage: int
+) -> None:
     made = cascade()
 
     async def main() -> None:
@@ -170,7 +144,7 @@ def test_a_deadline_holds_in_the_queue_of_every_stage(cascade: Cascades, gate: A
             with pytest.raises(DeadlineExceeded, match="deadline passed"):
                 await engine.infer("m", {"image": unsure[1:2]}, deadline_s=0.05)
             gate.open.set()
-            require_right(await first, made, unsure[:1])
+            made.require_right(await first, unsure[:1])
         assert gate.batches == [1]
         with pytest.raises(Unavailable):
             await engine.infer("m", {"image": unsure[:1]})
@@ -178,7 +152,7 @@ def test_a_deadline_holds_in_the_queue_of_every_stage(cascade: Cascades, gate: A
     run(main())
 
 
-def test_a_deadline_that_has_passed_is_refused_at_once(cascade: Cascades, images: Array) -> None:
+def test_a_deadline_that_has_passed_is_refused_at_once(run: Run, cascade: Cascades, images: Array) -> None:
     async def main() -> None:
         async with Engine([cascade().loaded]) as engine:
             with pytest.raises(DeadlineExceeded):
@@ -187,7 +161,9 @@ def test_a_deadline_that_has_passed_is_refused_at_once(cascade: Cascades, images
     run(main())
 
 
-def test_overload_sheds_and_what_was_taken_in_is_answered(cascade: Cascades, gate: Any, images: Array) -> None:
+def test_overload_sheds_and_what_was_taken_in_is_answered(
+    run: Run, cascade: Cascades, gate: Any, images: Array
+) -> None:
     made = cascade(limit_s=350, service_s=(100, 0.001))
 
     async def main() -> None:
@@ -199,12 +175,12 @@ def test_overload_sheds_and_what_was_taken_in_is_answered(cascade: Cascades, gat
             assert refused.value.retry_after_s > 0
             gate.open.set()
             for place, answer in enumerate(await asyncio.gather(*tasks)):
-                require_right(answer, made, images[place : place + 1])
+                made.require_right(answer, images[place : place + 1])
 
     run(main())
 
 
-def test_a_plan_without_a_limit_has_a_bounded_queue(cascade: Cascades, gate: Any, images: Array) -> None:
+def test_a_plan_without_a_limit_has_a_bounded_queue(run: Run, cascade: Cascades, gate: Any, images: Array) -> None:
     made = cascade()
 
     async def main() -> None:
@@ -219,7 +195,9 @@ def test_a_plan_without_a_limit_has_a_bounded_queue(cascade: Cascades, gate: Any
     run(main())
 
 
-def test_the_fallback_answers_what_the_plan_could_not_in_time(cascade: Cascades, gate: Any, images: Array) -> None:
+def test_the_fallback_answers_what_the_plan_could_not_in_time(
+    run: Run, cascade: Cascades, gate: Any, images: Array
+) -> None:
     made = cascade(limit_s=150, service_s=(100, 0.001, 1), fallback=True)
 
     async def main() -> None:
@@ -229,7 +207,7 @@ def test_the_fallback_answers_what_the_plan_could_not_in_time(cascade: Cascades,
             second = asyncio.create_task(engine.infer("m", {"image": images[1:3]}))
             await asyncio.sleep(0)
             gate.open.set()
-            require_right(await first, made, images[:1])
+            made.require_right(await first, images[:1])
             degraded = await second
         assert degraded.degraded
         assert degraded.stage.tolist() == [2, 2]
@@ -238,135 +216,9 @@ def test_the_fallback_answers_what_the_plan_could_not_in_time(cascade: Cascades,
     run(main())
 
 
-def test_an_answer_of_the_fallback_is_neither_shared_nor_remembered(
-    cascade: Cascades, gate: Any, images: Array, cache_rule: Any
+def test_closing_fails_what_waits_and_draining_answers_it(
+    run: Run, cascade: Cascades, gate: Any, images: Array
 ) -> None:
-    made = cascade(limit_s=150, service_s=(100, 0.001, 1), fallback=True, cache=cache_rule)
-
-    async def main() -> None:
-        async with Engine([made.gated(0, gate)]) as engine:
-            first = asyncio.create_task(engine.infer("m", {"image": images[:1]}))
-            await gate.reached(1)
-            tasks = [asyncio.create_task(engine.infer("m", {"image": images[1:2]})) for _ in range(2)]
-            patient = asyncio.create_task(engine.infer("m", {"image": images[1:2]}, deadline_s=1e4))
-            await asyncio.sleep(0)
-            gate.open.set()
-            await first
-            assert [answer.degraded for answer in await asyncio.gather(*tasks)] == [True, True]
-            require_right(await patient, made, images[1:2])
-            later = await engine.infer("m", {"image": images[1:2]})
-        require_right(later, made, images[1:2])
-        assert (later.cached, later.degraded) == (True, False)
-
-    run(main())
-
-
-def test_equal_requests_are_computed_once_whoever_leaves(
-    cascade: Cascades, gate: Any, images: Array, cache_rule: Any
-) -> None:
-    made = cascade(cache=cache_rule)
-
-    async def main() -> None:
-        async with Engine([made.gated(0, gate)]) as engine:
-            tasks = [
-                asyncio.create_task(engine.infer("m", {"image": images[:2].copy()}, request_id=str(i)))
-                for i in range(5)
-            ]
-            await gate.reached(1)
-            tasks[0].cancel()
-            await asyncio.sleep(0)
-            gate.open.set()
-            answers = await asyncio.gather(*tasks[1:])
-            later = await engine.infer("m", {"image": images[:2]}, request_id="later")
-            other = await engine.infer("m", {"image": images[2:4]})
-        assert [answer.request_id for answer in answers] == ["1", "2", "3", "4"]
-        assert (later.cached, later.request_id, other.cached) == (True, "later", False)
-        assert gate.batches == [2, 2]
-        for answer in (*answers, later):
-            require_right(answer, made, images[:2])
-        with pytest.raises(ValueError, match="read-only"):
-            later.outputs["logits"][0] = 0
-
-    run(main())
-
-
-def test_a_request_that_all_have_left_is_computed_for_the_next(
-    cascade: Cascades, gate: Any, images: Array, cache_rule: Any
-) -> None:
-    made = cascade(cache=cache_rule)
-
-    async def main() -> None:
-        async with Engine([made.gated(0, gate)]) as engine:
-            first = asyncio.create_task(engine.infer("m", {"image": images[:1]}))
-            await gate.reached(1)
-            first.cancel()
-            await asyncio.sleep(0.01)
-            second = asyncio.create_task(engine.infer("m", {"image": images[:1]}))
-            await asyncio.sleep(0.01)
-            gate.open.set()
-            require_right(await second, made, images[:1])
-        assert gate.batches == [1, 1]
-
-    run(main())
-
-
-def test_high_priority_gets_the_last_stage_and_no_remembered_answer_of_an_early_one(
-    cascade: Cascades, images: Array, cache_rule: Any
-) -> None:
-    made = cascade(cache=cache_rule)
-
-    async def main() -> None:
-        async with Engine([made.loaded]) as engine:
-            await engine.infer("m", {"image": images})
-            answer = await engine.infer("m", {"image": images}, priority="high")
-        assert not answer.cached
-        assert answer.stage.tolist() == [1] * len(images)
-        np.testing.assert_allclose(answer.outputs["logits"], made.of_stage(1, images), rtol=1e-5, atol=1e-6)
-
-    run(main())
-
-
-def test_rows_that_a_runtime_cannot_take_fail_alone(cascade: Cascades, gate: Any, images: Array) -> None:
-    made = cascade()
-    poison = np.full((1, 2, 2), 255, np.uint8)
-    gate.raises_on = lambda batch: bool((batch == 255).all(axis=(1, 2)).any())
-
-    async def main() -> None:
-        async with Engine([made.gated(0, gate)]) as engine:
-            asked = [images[:1], images[1:2], poison, images[2:3]]
-            tasks = [asyncio.create_task(engine.infer("m", {"image": each})) for each in asked]
-            await gate.reached(1)
-            gate.open.set()
-            found = await asyncio.gather(*tasks, return_exceptions=True)
-            assert isinstance(found[2], StageFailed)
-            assert "stage 1 of m failed" in str(found[2])
-            for place in (0, 1, 3):
-                require_right(found[place], made, asked[place])
-            require_right(await engine.infer("m", {"image": images}), made, images)
-
-    run(main())
-
-
-def test_a_stage_that_is_broken_fails_its_batch_and_the_rest_goes_on(
-    cascade: Cascades, gate: Any, images: Array, unsure: Array
-) -> None:
-    made = cascade()
-    gate.open.set()
-    gate.raises_on = lambda batch: True
-
-    async def main() -> None:
-        async with Engine([made.gated(1, gate)]) as engine:
-            with pytest.raises(StageFailed, match="stage 2 of m"):
-                await engine.infer("m", {"image": unsure[:1]})
-            sure = images[made.expected(images)[STAGE] == 0]
-            require_right(await engine.infer("m", {"image": sure}), made, sure)
-            gate.raises_on = lambda batch: False
-            require_right(await engine.infer("m", {"image": unsure}), made, unsure)
-
-    run(main())
-
-
-def test_closing_fails_what_waits_and_draining_answers_it(cascade: Cascades, gate: Any, images: Array) -> None:
     made = cascade()
 
     async def main() -> None:
@@ -383,30 +235,7 @@ def test_closing_fails_what_waits_and_draining_answers_it(cascade: Cascades, gat
     run(main())
 
 
-@pytest.mark.parametrize(
-    ("inputs", "options", "said"),
-    [
-        ({}, {}, "no input image"),
-        ({"image": np.zeros((1, 2, 2), np.uint8), "y": np.zeros(1)}, {}, "an input y"),
-        ({"image": np.zeros((1, 2, 2))}, {}, "holds float64; the model takes uint8"),
-        ({"image": np.zeros((1, 2, 3), np.uint8)}, {}, r"shape \[1, 2, 3\]; the model takes \[rows, 2, 2\]"),
-        ({"image": np.zeros((0, 2, 2), np.uint8)}, {}, "no rows"),
-        ({"image": np.zeros((1, 2, 2), np.uint8)}, {"outputs": ["x"]}, "the model gives logits"),
-        ({"image": np.zeros((1, 2, 2), np.uint8)}, {"outputs": ["logits"] * 2}, "twice"),
-        ({"image": np.zeros((1, 2, 2), np.uint8)}, {"priority": "low"}, "normal or high"),
-        ({"image": np.zeros((1, 2, 2), np.uint8)}, {"deadline_s": float("nan")}, "needed a number"),
-    ],
-)
-def test_what_cannot_be_used_says_why(cascade: Cascades, inputs: Any, options: Any, said: str) -> None:
-    async def main() -> None:
-        async with Engine([cascade().loaded]) as engine:
-            with pytest.raises(BadRequest, match=said):
-                await engine.infer("m", inputs, **options)
-
-    run(main())
-
-
-def test_versions_stand_side_by_side(cascade: Cascades, images: Array) -> None:
+def test_versions_stand_side_by_side(run: Run, cascade: Cascades, images: Array) -> None:
     made = cascade()
     plans = [load_plan(made.folder, "m", version) for version in ("1", "2")]
 
@@ -422,22 +251,6 @@ def test_versions_stand_side_by_side(cascade: Cascades, images: Array) -> None:
     run(main())
     with pytest.raises(ValueError, match="twice"):
         Engine([plans[0], plans[0]])
-
-
-def test_a_changed_bundle_is_not_served(cascade: Cascades) -> None:
-    made = cascade()
-    model = next((made.folder / "artifacts").rglob("model.onnx"))
-    model.write_bytes(model.read_bytes() + b"\0")
-    with pytest.raises(BundleError):
-        load_plan(made.folder)
-    with pytest.raises(BundleError, match="answers differently here"):
-        cascade(golden=lambda answers: answers | {"logits": answers["logits"] + 1})
-
-
-def test_speed_is_measured_where_the_bundle_does_not_know_it(cascade: Cascades) -> None:
-    loaded = cascade(service_s=()).loaded
-    assert [service.largest_rows for service in loaded.services] == [4, 4]
-    assert loaded.notes == ()
 
 
 STEPS = st.lists(
@@ -459,7 +272,7 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, remembers=st.booleans(), lanes=st.integers(1, 3))
 def test_whatever_happens_each_request_ends_once(
-    interleaved: dict[tuple[bool, int], Any], steps: list[Any], remembers: bool, lanes: int
+    run: Run, interleaved: dict[tuple[bool, int], Any], steps: list[Any], remembers: bool, lanes: int
 ) -> None:
     made = interleaved[remembers, lanes]
     rng = np.random.default_rng(len(steps))
@@ -490,7 +303,7 @@ def test_whatever_happens_each_request_ends_once(
                 assert isinstance(task.exception(), ServeError)
                 assert isinstance(task.exception(), DeadlineExceeded | Overloaded)
             elif priority == "normal":
-                require_right(task.result(), made, images)
+                made.require_right(task.result(), images)
             else:
                 expected = made.of_stage(1, images)
                 np.testing.assert_allclose(task.result().outputs["logits"], expected, rtol=1e-5, atol=1e-6)
