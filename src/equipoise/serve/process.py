@@ -15,11 +15,15 @@ import uvicorn
 import uvloop
 
 from equipoise.errors import InputError
+from equipoise.serve.connections import Patience, Watch, allow_connections
 from equipoise.serve.engine import Engine
+from equipoise.serve.gate import Gate, KeyFile
 from equipoise.serve.loading import LoadedPlan
+from equipoise.serve.logs import Log, LogForm, logged
 from equipoise.serve.protocol import HttpProtocol
 from equipoise.serve.rest import Rest
 from equipoise.serve.statistics import Statistics
+from equipoise.serve.tls import Tls
 
 if TYPE_CHECKING:
     import grpc
@@ -39,10 +43,20 @@ class ServerSettings:
     Attributes:
         drain_s: Seconds between saying `not ready` and taking no more connections.
         grpc: Address and port of the gRPC server; null for none.
+        keys: Of those who may ask; null where everybody may.
+        admin: Whether requests may change what is served.
+        tls: Files for TLS; null for none.
+        log: Form of the lines on standard error.
+        connections: Most connections of HTTP at a time.
     """
 
     drain_s: float = 1.0
     grpc: tuple[str, int] | None = None
+    keys: KeyFile | None = None
+    admin: bool = False
+    tls: Tls | None = None
+    log: LogForm = "json"
+    connections: int = 4096
 
 
 class _Server(uvicorn.Server):
@@ -82,27 +96,22 @@ def run(
         settings: How.
         tell: Called with each URL once requests are answered there; HTTP's comes last.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(plans, listening, settings, tell))
+    with logged(settings.log) as log, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(plans, listening, settings, tell, log))
+        log.event("stopped")
 
 
 async def _serve(
-    plans: Iterable[LoadedPlan], listening: socket.socket, settings: ServerSettings, tell: Callable[[str], None]
+    plans: Iterable[LoadedPlan],
+    listening: socket.socket,
+    settings: ServerSettings,
+    tell: Callable[[str], None],
+    log: Log,
 ) -> None:
     statistics = Statistics()
     async with Engine(plans, observers=[statistics]) as engine:
-        config = uvicorn.Config(
-            Rest(engine, statistics=statistics),
-            http=HttpProtocol,
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            backlog=BACKLOG,
-        )
-        server = _Server(config)
+        gate = Gate(settings.keys, admin=settings.admin)
+        server = _http_server(Rest(engine, statistics=statistics, gate=gate, log=log), settings)
         loop = asyncio.get_running_loop()
 
         calls = None if settings.grpc is None else await _grpc_server(engine, statistics, settings.grpc, tell)
@@ -116,18 +125,43 @@ async def _serve(
         def stop(number: signal.Signals) -> None:
             if engine.retired:
                 os._exit(128 + number)
+            log.event("stopping", signal=number.name)
             engine.retire()
             loop.call_later(settings.drain_s, wind_up)
 
         for number in SIGNALS:
             loop.add_signal_handler(number, stop, number)
         serving = loop.create_task(server.serve([listening]))
+        watching = loop.create_task(Watch(server.server_state.connections, Patience()).run(log))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
-            tell(_url(listening))
+            url = _url(listening, "http" if settings.tls is None else "https")
+            log.event("ready", url=url)
+            tell(url)
         await serving
+        watching.cancel()
         await asyncio.gather(*ending)
+
+
+def _http_server(rest: Rest, settings: ServerSettings) -> _Server:
+    config = uvicorn.Config(
+        rest,
+        http=HttpProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        backlog=BACKLOG,
+        limit_concurrency=allow_connections(settings.connections),
+    )
+    config.load()
+    config.ssl = None if settings.tls is None else settings.tls.context()
+    return _Server(config)
 
 
 async def _grpc_server(
@@ -141,6 +175,6 @@ async def _grpc_server(
     return server
 
 
-def _url(listening: socket.socket) -> str:
+def _url(listening: socket.socket, scheme: str) -> str:
     address, port = listening.getsockname()[:2]
-    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    return f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"
