@@ -6,11 +6,13 @@ import asyncio
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,7 @@ Array = NDArray[Any]
 AT_LEAST, TRUST = 0.7, 0.6
 LABELS = ("cat", "dog", "eel")
 BATCH = 4
+PROGRAM = (sys.executable, "-c", "from equipoise.cli.main import main; main()")
 WATCHED = WatchSettings()
 LONG_S = 60.0
 CACHE = CacheRule(max_entries=100, entry_bytes=100, hit_share=0.5)
@@ -248,6 +251,7 @@ class Server:
     port: int
     engine: Engine
     call_soon: Callable[..., Any]
+    rest: Rest
 
     def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -267,19 +271,19 @@ class Server:
 
 @contextmanager
 def in_a_thread(
-    plans: Sequence[LoadedPlan], limits: Limits = LIMITS, settings: WatchSettings = WATCHED
+    plans: Sequence[LoadedPlan], limits: Limits = LIMITS, settings: WatchSettings = WATCHED, **others: Any
 ) -> Iterator[Server]:
-    """A server in a thread of its own, on a free port."""
+    """A server in a thread of its own, on a free port; what else is given is its REST transport's."""
     listening = socket.create_server(("127.0.0.1", 0))
-    started: list[tuple[uvicorn.Server, Engine, asyncio.AbstractEventLoop]] = []
+    started: list[tuple[uvicorn.Server, Engine, Rest, asyncio.AbstractEventLoop]] = []
 
     async def main() -> None:
         statistics = Statistics()
         async with Engine(plans, observers=[statistics, *watch.observers]) as engine:
-            rest = Rest(engine, limits, statistics=statistics)
+            rest = Rest(engine, limits, statistics=statistics, **others)
             watch.add_to(rest.router, engine)
             server = uvicorn.Server(uvicorn.Config(rest, http=HttpProtocol, lifespan="off", log_level="critical"))
-            started.append((server, engine, asyncio.get_running_loop()))
+            started.append((server, engine, rest, asyncio.get_running_loop()))
             await server.serve([listening])
 
     with watching(settings) as watch:
@@ -288,8 +292,8 @@ def in_a_thread(
         try:
             while not started or not started[0][0].started:
                 time.sleep(0.005)
-            _, engine, loop = started[0]
-            yield Server(listening.getsockname()[1], engine, loop.call_soon_threadsafe)
+            _, engine, rest, loop = started[0]
+            yield Server(listening.getsockname()[1], engine, loop.call_soon_threadsafe, rest)
         finally:
             started[0][0].should_exit = True
             thread.join()
@@ -298,6 +302,52 @@ def in_a_thread(
 @pytest.fixture
 def served() -> Any:
     return in_a_thread
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A process that serves.
+
+    Attributes:
+        process: It.
+        port: Of HTTP.
+        said: Its lines on standard output, up to the one that says it is ready.
+        errors: The file of its standard error.
+    """
+
+    process: subprocess.Popen[str]
+    port: int
+    said: list[str]
+    errors: Path
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Callable[..., AbstractContextManager[Serving]]:
+    """Runs `equipoise serve` with some arguments on a free port."""
+
+    @contextmanager
+    def start(*arguments: str, program: Sequence[str] = PROGRAM, pass_fds: Sequence[int] = ()) -> Iterator[Serving]:
+        errors = tmp_path / f"errors-{len(list(tmp_path.iterdir()))}"
+        with errors.open("w") as file:
+            process = subprocess.Popen(
+                [*program, "serve", *arguments, "--http", "0"],
+                stdout=subprocess.PIPE, stderr=file, text=True, pass_fds=pass_fds,
+            )  # fmt: skip
+        assert process.stdout is not None
+        said: list[str] = []
+        try:
+            while not said or not said[-1].startswith("ready at http"):
+                line = process.stdout.readline()
+                assert line, errors.read_text()
+                said.append(line.strip())
+            yield Serving(process, int(said[-1].rsplit(":", 1)[1]), said, errors)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            process.stdout.close()
+
+    return start
 
 
 @dataclass(frozen=True)

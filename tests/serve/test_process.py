@@ -10,8 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,29 +21,6 @@ from equipoise.cli.main import main
 
 Array = NDArray[Any]
 PROGRAM = (sys.executable, "-c", "from equipoise.cli.main import main; main()")
-
-
-@contextmanager
-def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
-    """A process that serves, its port, and what it said before it was ready."""
-    process = subprocess.Popen(
-        [*PROGRAM, "serve", *arguments, "--http", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    said: list[str] = []
-    try:
-        while not said or not said[-1].startswith("ready at http://127.0.0.1:"):
-            line = process.stdout.readline()
-            assert line, process.stderr.read()
-            said.append(line.strip())
-        yield process, int(said[-1].rsplit(":", 1)[1]), said
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
 
 
 def client(port: int, images: Sequence[Array], asked: list[int], answers: list[tuple[int, Any]]) -> None:
@@ -63,15 +39,18 @@ def client(port: int, images: Sequence[Array], asked: list[int], answers: list[t
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_under_load_loses_no_request(cascade: Callable[..., Any], number: signal.Signals) -> None:
+def test_a_signal_under_load_loses_no_request(
+    cascade: Callable[..., Any], serving: Any, number: signal.Signals
+) -> None:
     made = cascade(lanes=2)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (1 + place % 5, 2, 2), dtype=np.uint8) for place in range(16)]
     expected = [[code + 1 for code in made.expected(each)["equipoise_stage"]] for each in images]
     asked: list[list[int]] = [[] for _ in range(6)]
     answers: list[list[tuple[int, Any]]] = [[] for _ in range(6)]
-    with serving(f"m={made.folder}") as (process, port, said):
-        assert said[0] == "serving m, version 1: cascade"
+    with serving(f"m={made.folder}") as server:
+        process, port = server.process, server.port
+        assert server.said[0] == "serving m, version 1: cascade"
         clients = [
             threading.Thread(target=client, args=(port, images, *mine)) for mine in zip(asked, answers, strict=True)
         ]
@@ -89,8 +68,9 @@ def test_a_signal_under_load_loses_no_request(cascade: Callable[..., Any], numbe
             assert [row["stage"] for row in answer["predictions"]] == expected[place]
 
 
-def test_a_second_signal_ends_it_at_once(cascade: Callable[..., Any]) -> None:
-    with serving(str(cascade().folder), "--drain-s", "3600") as (process, port, _):
+def test_a_second_signal_ends_it_at_once(cascade: Callable[..., Any], serving: Any) -> None:
+    with serving(str(cascade().folder), "--drain-s", "3600") as server:
+        process, port = server.process, server.port
         process.send_signal(signal.SIGTERM)
         status = 200
         while status == 200:
@@ -103,13 +83,13 @@ def test_a_second_signal_ends_it_at_once(cascade: Callable[..., Any]) -> None:
         assert process.wait(60) == 128 + signal.SIGTERM
 
 
-def test_bundles_of_one_name_are_its_versions(cascade: Callable[..., Any]) -> None:
+def test_bundles_of_one_name_are_its_versions(cascade: Callable[..., Any], serving: Any) -> None:
     made = cascade()
-    with serving(f"m={made.folder}", f"m={made.folder}", str(made.folder)) as (_, port, said):
-        names = [line.split(":")[0] for line in said[:-1]]
+    with serving(f"m={made.folder}", f"m={made.folder}", str(made.folder)) as server:
+        names = [line.split(":")[0] for line in server.said[:-1]]
         parent = made.folder.parent.name
         assert names == ["serving m, version 1", "serving m, version 2", f"serving {parent}, version 1"]
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         connection.request("GET", "/v2/models/m")
         assert json.loads(connection.getresponse().read())["versions"] == ["1", "2"]
         connection.close()
