@@ -20,7 +20,7 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 @pytest.mark.parametrize(
     ("inputs", "options", "said"),
     [
-        ({}, {}, "no input image"),
+        ({}, {}, "no input 'image'"),
         ({"image": np.zeros((1, 2, 2), np.uint8), "y": np.zeros(1)}, {}, "an input y"),
         ({"image": np.zeros((1, 2, 2))}, {}, "holds float64; the model takes uint8"),
         ({"image": np.zeros((1, 2, 3), np.uint8)}, {}, r"shape \[1, 2, 3\]; the model takes \[rows, 2, 2\]"),

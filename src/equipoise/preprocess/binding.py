@@ -171,10 +171,13 @@ class _Cast:
     ) -> None:
         self._tensor = tensor
         self._names = names
-        self._name = listed(names)
         self._where = where
         self._first_row = first_row
         self._holds_floats = holds_floats
+
+    @property
+    def _name(self) -> str:
+        return listed(self._names)
 
     def __call__(self, array: Array) -> Array:
         tensor = self._tensor

@@ -184,15 +184,21 @@ class Route:
     role: Role | None
 
 
+REMEMBERED_PATHS = 256
+"""Paths whose routes are remembered: clients ask the same few again and again."""
+
+
 class Router:
     """Finds what answers a path; `{name}` stands for one part of it, which is URL-decoded by itself."""
 
     def __init__(self) -> None:
         self._routes: dict[int, list[Route]] = {}
+        self._found: dict[tuple[str, bytes], tuple[Route, dict[str, str]]] = {}
 
     def add(self, method: str, path: str, handler: Handler, role: Role | None = "infer") -> None:
         """Answer a method at a path, to those who have a role; null for everybody."""
         parts = path.strip("/").split("/")
+        self._found.clear()
         self._routes.setdefault(len(parts), []).append(Route(path, parts, method, handler, role))
 
     @property
@@ -206,6 +212,15 @@ class Router:
         Raises:
             HttpError: Nothing is there, or it does not answer to the method.
         """
+        found = self._found.get((method, raw_path))
+        if found is None:
+            found = self._sought(method, raw_path)
+            if len(self._found) >= REMEMBERED_PATHS:
+                self._found.clear()
+            self._found[method, raw_path] = found
+        return found
+
+    def _sought(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
         # Split first, then decoded: an encoded slash is part of a name.
         parts = raw_path.decode("latin-1").strip("/").split("/")
         methods = []

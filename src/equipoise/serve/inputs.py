@@ -26,17 +26,17 @@ def checked_inputs(inputs: Mapping[str, ArrayLike], spec: ModelSpec) -> tuple[di
     Raises:
         BadRequest: An input is missing, strange, or has another type or shape, or there are no rows.
     """
-    names = [tensor.name for tensor in spec.inputs]
-    strange = [name for name in inputs if name not in names]
-    missing = [name for name in names if name not in inputs]
-    if strange or missing:
-        found = f"no input {listed(missing)}" if missing else f"an input {listed(strange)}"
-        raise BadRequest(f"found {found}; the model takes {listed(names)}")
-    feeds = {tensor.name: _checked(np.asarray(inputs[tensor.name]), tensor) for tensor in spec.inputs}
-    lengths = {name: len(array) for name, array in feeds.items()}
-    n = next(iter(lengths.values()))
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+    feeds: dict[str, Array] = {}
+    for tensor in spec.inputs:
+        if tensor.name not in inputs:
+            raise BadRequest(f"found no input {tensor.name!r}; the model takes {_names(spec)}")
+        feeds[tensor.name] = _checked(np.asarray(inputs[tensor.name]), tensor)
+    if len(inputs) > len(feeds):
+        strange = [name for name in inputs if name not in feeds]
+        raise BadRequest(f"found an input {listed(strange)}; the model takes {_names(spec)}")
+    n = len(feeds[spec.inputs[0].name])
+    if len(feeds) > 1 and any(len(array) != n for array in feeds.values()):
+        found = ", ".join(f"{name} {len(array)}" for name, array in feeds.items())
         raise BadRequest(f"found unequal numbers of rows ({found}); every input has one entry a row")
     if not n:
         raise BadRequest("found no rows; needed at least 1")
@@ -58,6 +58,10 @@ def checked_outputs(wanted: Sequence[str] | None, outputs: Sequence[TensorSpec])
     if len(set(wanted)) < len(wanted):
         raise BadRequest(f"an output is asked for twice: {listed(wanted)}")
     return tuple(wanted)
+
+
+def _names(spec: ModelSpec) -> str:
+    return listed([tensor.name for tensor in spec.inputs])
 
 
 def _checked(array: Array, tensor: TensorSpec) -> Array:

@@ -27,6 +27,8 @@ DATATYPES: dict[str, str] = {
     "int32": "INT32", "uint64": "UINT64", "int64": "INT64", "float16": "FP16", "bfloat16": "BF16",
     "float32": "FP32", "float64": "FP64", "string": "BYTES",
 }  # fmt: skip
+DATATYPE_OF = {np.dtype(name): said for name, said in DATATYPES.items() if name not in ("bfloat16", "string")}
+"""By NumPy's type, whose name takes long to ask for."""
 MICROSECOND = 1e-6
 
 
@@ -166,7 +168,7 @@ def require_described(tensor: TensorSpec, kind: Any, shape: Any, limits: Limits)
 
 def datatype(array: Array) -> str:
     """The protocol's name of an array's type."""
-    return "BYTES" if array.dtype.kind in "OUS" else DATATYPES[array.dtype.name]
+    return "BYTES" if array.dtype.kind in "OUS" else DATATYPE_OF[array.dtype]
 
 
 def priority(found: Any) -> Priority:

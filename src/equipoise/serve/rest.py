@@ -73,6 +73,8 @@ STATUS: dict[type[ServeError], HTTPStatus] = {
 }
 JSON_LENGTH = b"inference-header-content-length"
 MOST_DIGITS = 18
+WATCH_AFTER_S = 0.005
+"""Seconds that an answer is waited for before its client is watched, lest it be gone."""
 MOST_IGNORED_DIGITS = 5
 """Of the length of a body that is thrown away unread: 99,999 bytes."""
 OCTETS_HEADER: Header = (b"content-type", b"application/octet-stream")
@@ -271,17 +273,28 @@ class Rest:
         )
         if future.done():
             return future.result()
-        # The body was read, so that all that can still come is the news that the client is gone.
-        gone = asyncio.ensure_future(call.receive())
-        gone.add_done_callback(lambda _: future.cancel())
+        loop = asyncio.get_running_loop()
+        # The body was read, so that all that can still come is the news that the client is gone. Most answers are there
+        # before it is worth asking for that.
+        leaving: list[asyncio.Future[Any]] = []
+        watching = loop.call_later(WATCH_AFTER_S, lambda: leaving.append(_cancelled_when_gone(future, call)))
         try:
             return await future
         except asyncio.CancelledError:
-            if gone.done() and not gone.cancelled():
+            if leaving and leaving[0].done() and not leaving[0].cancelled():
                 raise ClientGone from None
             raise
         finally:
-            gone.cancel()
+            watching.cancel()
+            for gone in leaving:
+                gone.cancel()
+
+
+def _cancelled_when_gone(future: asyncio.Future[Answer], call: Call) -> asyncio.Future[Any]:
+    """Cancel an answer that is waited for once its client is gone; until that future is cancelled itself."""
+    gone = asyncio.ensure_future(call.receive())
+    gone.add_done_callback(lambda _: future.cancel())
+    return gone
 
 
 def _json_length(call: Call, body_bytes: int) -> int:
