@@ -82,7 +82,7 @@ def _import(path: Path, folder: Path) -> ImportedModel:
 
 def _parsed(path: Path) -> Any:
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     where = str(path)
     try:

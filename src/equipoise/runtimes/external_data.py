@@ -28,7 +28,7 @@ def external_data_files(model: Path) -> tuple[Path, ...]:
     if not _mentions_location(model):
         return ()
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     try:
         proto = onnx.load(model, load_external_data=False)

@@ -228,7 +228,7 @@ def _refuse_strange_files(folder: Path, names: set[str], kind: str) -> None:
 def _external_files(model: Path) -> frozenset[str]:
     """Names of the files beside an ONNX file that hold its tensors."""
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     try:
         proto = onnx.load(model, load_external_data=False)
