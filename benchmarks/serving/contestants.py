@@ -55,7 +55,8 @@ class Contestant:
     def variables(self, model: Path, port: int) -> dict[str, str]:
         """The environment that it is started in."""
         ports = {name: str(free_port()) for name in self.port_variables}
-        return {"MODEL": str(model), "PORT": str(port)} | ports | self.environment_at(port)
+        own = {"MODEL": str(model), "PORT": str(port), "PYTHONPATH": ""}
+        return own | ports | self.environment_at(port)
 
     def environment_at(self, port: int) -> dict[str, str]:
         """Its further variables, with the port filled in."""
@@ -88,7 +89,7 @@ CONTESTANTS: dict[str, Contestant] = {
     ),
     "mlserver": Contestant(
         ("mlserver", *MODEL_PACKAGES),
-        ("-m", "mlserver", "start", "."),
+        ("-c", "from mlserver.cli import main; main()", "start", "."),
         "/v2/health/ready",
         {"mlserver": "/v2/models/mlp/infer"},
         protocol=True,

@@ -84,12 +84,17 @@ def main() -> None:
         seen: list[Round] = []
         for number in range(1, rounds + 1):
             found: Round = {}
-            for name, python in pythons.items():
+            for name in [name for name in pythons if name not in missing]:
                 say(f"round {number} of {rounds}: {name}")
-                found |= of_contestant(CONTESTANTS[name], python, model, made, rows, seconds)
+                try:
+                    found |= of_contestant(CONTESTANTS[name], pythons[name], model, made, rows, seconds)
+                except (RuntimeError, OSError) as error:
+                    missing[name] = str(error)
             say(f"round {number} of {rounds}: {OURS}")
             found |= of_ours(made, rows, seconds)
             seen.append(found)
+    always = set.intersection(*map(set, seen))
+    seen = [{label: each[label] for label in seen[0] if label in always} for each in seen]
     print(table(seen))
     for name, why in missing.items():
         print(f"\n{name} was not measured: {why}")

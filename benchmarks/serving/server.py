@@ -21,7 +21,7 @@ from typing import IO
 import psutil
 
 SERVER_CORE, GENERATOR_CORE = 0, 1
-START_S, STOP_S = 120.0, 20.0
+START_S, STOP_S = 120.0, 8.0
 EQUIPOISE = (sys.executable, "-m", "equipoise", "serve")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
