@@ -42,7 +42,8 @@ from equipoise.execute.plan import OpenPlan, open_plan_from
 from equipoise.execute.stages import CONFIDENCE, STAGE, OpenStages
 from equipoise.host.environment import environment
 from equipoise.serve import Answer, Engine, LoadedPlan, load_plan
-from equipoise.serve.grpc import GrpcService, grpc_server
+from equipoise.serve.grpc import GrpcService
+from equipoise.serve.grpc_server import grpc_server
 from equipoise.serve.http import Limits
 from equipoise.serve.protocol import HttpProtocol
 from equipoise.serve.rest import Rest
@@ -367,10 +368,10 @@ def grpc_in_a_thread(
 
     async def main() -> None:
         async with Engine(plans, observers=observers) as engine:
-            server, port = await grpc_server(GrpcService(engine, limits, **others), "127.0.0.1", 0)
-            started.set_result(GrpcServer(port, engine, asyncio.get_running_loop().call_soon_threadsafe))
+            server = await grpc_server(GrpcService(engine, limits, **others), "127.0.0.1", 0)
+            started.set_result(GrpcServer(server.port, engine, asyncio.get_running_loop().call_soon_threadsafe))
             await stopping.wait()
-            await server.stop(60)
+            await server.stop()
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()

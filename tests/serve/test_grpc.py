@@ -170,7 +170,7 @@ def test_compressed_requests_are_read_within_the_limit(client: Client, made: Any
     for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
         found = client.raw("ModelInfer", image(many).SerializeToString(), compression=compression)
         np.testing.assert_allclose(logits(found), made.expected(many)["logits"], rtol=1e-5, atol=1e-6)
-        code, _ = client.refused("ModelInfer", bytes(100_000_000), compression=compression)
+        code, _ = client.refused("ModelInfer", bytes(10_000_000), compression=compression)
         assert code is Code.RESOURCE_EXHAUSTED
 
 

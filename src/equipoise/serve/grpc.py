@@ -23,7 +23,6 @@ from equipoise.errors import (
     BadRequest,
     DeadlineExceeded,
     Forbidden,
-    InputError,
     NotFound,
     Overloaded,
     RateLimited,
@@ -41,7 +40,6 @@ from equipoise.serve.oip import model_metadata
 from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
 from equipoise.serve.repository import Repository
 from equipoise.serve.statistics import Statistics
-from equipoise.serve.tls import Tls
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Code = grpc.StatusCode
@@ -91,6 +89,8 @@ class GrpcService:
 
     Attributes:
         limits: What a request may be at most.
+        calls: How many have come.
+        ending: Whether those that come from now on are refused, as `UNAVAILABLE`.
     """
 
     def __init__(
@@ -104,6 +104,8 @@ class GrpcService:
         self._engine = engine
         self._gate = gate or Gate()
         self.limits = limits or Limits()
+        self.calls = 0
+        self.ending = False
         self._extensions = Extensions(engine, self.limits, statistics, models)
         self._rpcs = {
             "ServerLive": Rpc(pb.ServerLiveRequest, self._live, role=None),
@@ -139,11 +141,14 @@ class GrpcService:
         return grpc.stream_unary_rpc_method_handler(respond)
 
     async def _respond(self, rpc: Rpc, context: Context) -> bytes:
+        self.calls += 1
         headers = {_bytes(name): _bytes(value) for name, value in context.invocation_metadata() or ()}
         name = request_id(headers)
         trailers = [(REQUEST_ID.decode(), name.decode())]
         context.set_trailing_metadata(trailers)
         try:
+            if self.ending:
+                raise Unavailable("the server is shutting down and takes no more requests")
             ORIGIN.set(Origin(name, self._caller(rpc, headers), headers.get(TRACEPARENT)))
             answer = await rpc.answer(await self._received(rpc, context), context)
             return bytes(answer.SerializeToString())
@@ -228,48 +233,6 @@ class GrpcService:
     async def _unload(self, message: Any, context: Context) -> Any:  # noqa: ARG002
         await self._extensions.unload(message.model_name)
         return pb.RepositoryModelUnloadResponse()
-
-
-async def grpc_server(
-    service: GrpcService, address: str, port: int, tls: Tls | None = None
-) -> tuple[grpc.aio.Server, int]:
-    """A server of a service, which answers until its `stop` is called.
-
-    Args:
-        service: What answers.
-        address: Where it listens.
-        port: 0 for any free one.
-        tls: Files for TLS; null to speak without it.
-
-    Returns:
-        It, and its port.
-
-    Raises:
-        InputError: It cannot listen there, or a file cannot be used.
-    """
-    limits = service.limits
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", min(limits.body_bytes, limits.inflated_bytes)),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # two servers of one port would each get some of its requests
-        ]
-    )
-    server.add_generic_rpc_handlers((service.handler,))
-    place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    try:
-        bound = server.add_insecure_port(place) if tls is None else server.add_secure_port(place, _credentials(tls))
-    except RuntimeError:
-        raise InputError("--grpc", f"{place} cannot be listened at", "give another port") from None
-    await server.start()
-    return server, bound
-
-
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    tls.context()  # it says what is wrong with the files, where gRPC would only fail
-    signers = None if tls.client_ca is None else tls.client_ca.read_bytes()
-    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-    return grpc.ssl_server_credentials([pair], signers, require_client_auth=signers is not None)
 
 
 def _filled(kind: Any, **fields: Any) -> Any:

@@ -26,12 +26,10 @@ from equipoise.serve.statistics import Statistics
 from equipoise.serve.tls import Tls
 
 if TYPE_CHECKING:
-    import grpc
+    from equipoise.serve.grpc_server import GrpcServer
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 2048
-CALLS_S = 86_400.0
-"""How long gRPC calls that were taken in may still take at the end: each of them has an end of its own, before that."""
 KEEP_ALIVE_S = 75
 """Longer than the usual balancers' 60 s: they, who know when they will ask again, should be the ones to hang up."""
 
@@ -120,7 +118,7 @@ async def _serve(
         def wind_up() -> None:
             server.should_exit = True
             if calls is not None:
-                ending.append(loop.create_task(calls.stop(CALLS_S)))
+                ending.append(loop.create_task(calls.stop()))
 
         def stop(number: signal.Signals) -> None:
             if engine.retired:
@@ -166,12 +164,13 @@ def _http_server(rest: Rest, settings: ServerSettings) -> _Server:
 
 async def _grpc_server(
     engine: Engine, statistics: Statistics, place: tuple[str, int], tell: Callable[[str], None]
-) -> grpc.aio.Server:
-    from equipoise.serve.grpc import GrpcService, grpc_server
+) -> GrpcServer:
+    from equipoise.serve.grpc import GrpcService
+    from equipoise.serve.grpc_server import grpc_server
 
-    server, port = await grpc_server(GrpcService(engine, statistics=statistics), *place)
+    server = await grpc_server(GrpcService(engine, statistics=statistics), *place)
     address = place[0]
-    tell(f"grpc://{f'[{address}]' if ':' in address else address}:{port}")
+    tell(f"grpc://{f'[{address}]' if ':' in address else address}:{server.port}")
     return server
 
 
