@@ -26,7 +26,9 @@ class Described:
     labels: tuple[str, ...] = MODEL
 
 
-READY = Described("equipoise_ready", "gauge", "1 while the server wants requests, 0 once it is told to stop.", ())
+READY = Described(
+    "equipoise_ready", "gauge", "1 while all models answer and the server was not told to stop, else 0.", ()
+)
 MODEL_READY = Described("equipoise_model_ready", "gauge", "1 while a model version answers requests, else 0.")
 PLAN = Described("equipoise_plan_info", "gauge", "1; its labels say which plan is served.", (*MODEL, "plan", "digest"))
 LIMIT = Described("equipoise_slo_seconds", "gauge", "The plan's p99 limit, an edge of every histogram of seconds.")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from equipoise.policy.cost import MILLION, SECONDS_PER_HOUR, LaneUse, shared_usd
 
 RECENT_S = 300.0
+APART_S = 1.0
+"""Accounts closer to each other than this are remembered as one: memory is bounded, however often somebody asks."""
 ModelVersion = tuple[str, str]
 
 
@@ -62,18 +64,22 @@ class Spending:
             answered: Requests that each has answered since.
         """
         usd = usd_per_hour * (now_s - self._last_s) / SECONDS_PER_HOUR
-        self.usd += usd
-        self._last_s = now_s
         shares = shared_usd(usd, {key: total.since(self._use.get(key)) for key, total in use.items()})
-        self._use = dict(use)
         self._points = {key: self._points.get(key) or deque() for key in use}
         for key, points in self._points.items():
             if points and points[-1][1].answered > answered[key]:
                 points.clear()  # the model's counts began anew, and so does its bill
-            before = points[-1][1].usd if points else 0.0
-            points.append((now_s, Spent(before + shares[key], answered[key])))
-            while len(points) > 1 and points[1][0] <= now_s - RECENT_S:
+            if not points:
+                points.append((self._last_s, Spent()))
+            spent = Spent(points[-1][1].usd + shares[key], answered[key])
+            if len(points) > 2 and now_s - points[-2][0] < APART_S:
+                points.pop()
+            points.append((now_s, spent))
+            while points[1][0] <= now_s - RECENT_S:
                 points.popleft()
+        self._use = dict(use)
+        self.usd += usd
+        self._last_s = now_s
 
     def of(self, key: ModelVersion) -> Spent:
         """What a model has cost until the last account."""
@@ -84,13 +90,9 @@ class Spending:
 
         Between two accounts both are taken to have grown steadily.
         """
-        (start_s, first), *later = self._points[key]
-        since = first
-        if later and start_s < self._last_s - RECENT_S:
-            end_s, second = later[0]
-            part = (self._last_s - RECENT_S - start_s) / (end_s - start_s)
-            since = Spent(
-                first.usd + part * (second.usd - first.usd),
-                first.answered + part * (second.answered - first.answered),
-            )
+        (start_s, first), (end_s, second), *_ = self._points[key]
+        part = max(0.0, self._last_s - RECENT_S - start_s) / (end_s - start_s) if end_s > start_s else 0.0
+        since = Spent(
+            first.usd + part * (second.usd - first.usd), first.answered + part * (second.answered - first.answered)
+        )
         return self.of(key).per_million(since)
