@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from equipoise.errors import Forbidden, InputError, RateLimited, Unauthorized
 from equipoise.policy.rate import Bucket, Rate, take
 from equipoise.serve.http import Role
 from equipoise.serve.keys import KeyEntry, find_key, parsed_rate, read_keys
+from equipoise.serve.logs import Access
 
 LOOK_AGAIN_S = 1.0
 """How long a key that was removed may still be used."""
@@ -115,6 +117,29 @@ class Gate:
         if self._admin:
             found = f"the key of {caller.name} may ask for answers; this needs one with the role admin"
         raise Forbidden(found, caller.name)
+
+    def let_in(self, headers: Mapping[bytes, bytes], role: Role, access: Access) -> None:
+        """`check` for a transport, now.
+
+        Args:
+            headers: Lower-case name to value; the key stands in `authorization`, or in `x-api-key`.
+            role: What the caller must be allowed to do.
+            access: Learns the name of the caller's key.
+
+        Raises:
+            Unauthorized: It needs a key that is known.
+            RateLimited: Its key was used too often.
+            Forbidden: Its key does not have that role, or nobody has it here.
+        """
+        key = bearer(headers.get(b"authorization")) or headers.get(b"x-api-key")
+        try:
+            access.key = self.check(key, role, time.monotonic()).name
+        except (Forbidden, RateLimited) as error:
+            access.key = error.caller
+            raise
+        if role == "admin" and access.key is None and b"origin" in headers:
+            # A page from anywhere, in a browser on this machine, can send requests here, though not with a key.
+            raise Forbidden("a web page may change nothing here as long as there are no keys", None)
 
     def _take(self, entry: KeyEntry, now_s: float) -> None:
         if entry.rate is None:

@@ -198,6 +198,11 @@ def logged(form: LogForm) -> Iterator[Log]:
         log.close()
 
 
+def log_failure(log: logging.Logger, message: str, error: BaseException, access: Access) -> None:
+    """Say that a request failed by the server's own fault, and where."""
+    log.error(message, exc_info=error, extra={"fields": {"request_id": access.request_id}})
+
+
 def raised_at(error: BaseException) -> str:
     """Where an error and its causes were raised, without their messages, which may quote a request."""
     parts: list[str] = []

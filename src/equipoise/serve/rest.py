@@ -31,7 +31,7 @@ from equipoise.serve.described import Described, described
 from equipoise.serve.docs import page, policy
 from equipoise.serve.engine import Engine
 from equipoise.serve.extensions import Extensions
-from equipoise.serve.gate import Gate, bearer
+from equipoise.serve.gate import Gate
 from equipoise.serve.http import (
     CLOSE_HEADER,
     REQUEST_ID,
@@ -42,7 +42,6 @@ from equipoise.serve.http import (
     Limits,
     Receive,
     Response,
-    Role,
     Route,
     Router,
     Send,
@@ -50,7 +49,7 @@ from equipoise.serve.http import (
     json_response,
     request_id,
 )
-from equipoise.serve.logs import Access, Log
+from equipoise.serve.logs import Access, Log, log_failure
 from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata, raw_request
 from equipoise.serve.openapi import openapi
 from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
@@ -164,13 +163,13 @@ class Rest:
         except ServeError as error:
             call.access.error = type(error).__name__
             if isinstance(error, StageFailed):
-                log.error("a model failed on a request", exc_info=error.__cause__, extra=_named(call))
+                log_failure(log, "a model failed on a request", error.__cause__ or error, call.access)
             return error_response(STATUS[type(error)], str(error), _error_headers(error, call.headers))
         except ClientGone:
             raise
         except Exception as error:
             call.access.error = type(error).__name__
-            log.exception("a request failed in the server itself", extra=_named(call))
+            log_failure(log, "a request failed in the server itself", error, call.access)
             return error_response(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says more"
             )
@@ -181,25 +180,14 @@ class Rest:
         try:
             route, names = self._router.find(scope["method"], path.partition(b"?")[0])
         except HttpError:
-            self._check(call, "infer")
+            self._gate.let_in(call.headers, "infer", call.access)
             raise
         call.access.route = route.path
         if route.role is not None:
-            self._check(call, route.role)
+            self._gate.let_in(call.headers, route.role, call.access)
         call.names.update(names)
         call.access.model, call.access.version = names.get("model"), names.get("version")
         return route
-
-    def _check(self, call: Call, role: Role) -> None:
-        try:
-            caller = self._gate.check(bearer(call.headers.get(b"authorization")), role, time.monotonic())
-        except (Forbidden, RateLimited) as error:
-            call.access.key = error.caller
-            raise
-        call.access.key = caller.name
-        if role == "admin" and caller.name is None and b"origin" in call.headers:
-            # A page from anywhere, in a browser on this machine, can send requests here, though not with a key.
-            raise Forbidden("a web page may change nothing here as long as there are no keys", None)
 
     async def _server(self, call: Call) -> Response:  # noqa: ARG002 - a handler's signature, here and below
         extensions = self._extensions.names
@@ -323,10 +311,6 @@ def _has_much_to_send(headers: Mapping[bytes, bytes]) -> bool:
     """Whether a body stands behind a head that would take longer to throw away than a connection takes to make."""
     told = headers.get(b"content-length", b"0")
     return b"transfer-encoding" in headers or not told.isdigit() or len(told) > MOST_IGNORED_DIGITS
-
-
-def _named(call: Call) -> dict[str, Any]:
-    return {"fields": {"request_id": call.access.request_id}}
 
 
 def _with_blobs(response: Response, blobs: Sequence[bytes]) -> Response:
