@@ -136,12 +136,20 @@ class Call:
         told = self.headers.get(b"content-length", b"0")
         if told.isdigit() and len(told) < 19 and int(told) > most_bytes:
             raise _too_large(int(told), most_bytes)
+        task = asyncio.current_task()
+        assert task is not None, "a body is awaited in a task"
+        late: list[bool] = []
+        # What `asyncio.timeout` does, at a fifth of its price: this is asked for every request.
+        timer = asyncio.get_running_loop().call_later(limits.body_s, _interrupt, task, late)
         try:
-            async with asyncio.timeout(limits.body_s):
-                body = await self._received(most_bytes)
-        except TimeoutError:
+            body = await self._received(most_bytes)
+        except asyncio.CancelledError:
+            if not late or task.uncancel():
+                raise
             found = f"the body was not whole after {limits.body_s:g} s"
             raise HttpError(HTTPStatus.REQUEST_TIMEOUT, found, close=True) from None
+        finally:
+            timer.cancel()
         return body if encoding is None else await _inflated(body, encoding, limits.inflated_bytes)
 
     async def _received(self, most_bytes: int) -> bytes:
@@ -235,6 +243,11 @@ class Router:
         if methods:
             raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} answers {', '.join(methods)}, found {method}")
         raise HttpError(HTTPStatus.NOT_FOUND, f"nothing is at {path}; see /v2 and /v2/models/NAME")
+
+
+def _interrupt(task: asyncio.Task[Any], late: list[bool]) -> None:
+    late.append(True)
+    task.cancel()
 
 
 def _matched(wanted: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:

@@ -18,6 +18,8 @@ from equipoise.serve.http import Limits
 
 Array = NDArray[Any]
 REQUEST = "the request"
+FLOATS = {"float16": "d", "float32": "f", "float64": "d"}
+"""Codes of the standard library's array; from a double, half precision is rounded as in a study."""
 NUMBERS, TEXT = {int, float, bool, type(None)}, {str, type(None)}
 
 
@@ -55,9 +57,8 @@ def json_array(name: str, data: Any, limits: Limits, dtype: str) -> Array:
     if not isinstance(data, list):
         raise BadRequest(f"{name!r} holds {_called(type(data))}; needed a list")
     values, shape = data, [len(data)]
-    floats = dtype.startswith("float")
     while True:
-        if floats and len(values) <= limits.elements and (found := _doubles(values)) is not None:
+        if dtype in FLOATS and len(values) <= limits.elements and (found := _floats(values, FLOATS[dtype])) is not None:
             return found.reshape(shape)
         kinds = set(map(type, values))
         if list not in kinds:
@@ -110,16 +111,17 @@ def as_bad_request(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         raise BadRequest(str(error).removeprefix(f"{REQUEST}: ")) from error
 
 
-def _doubles(values: list[Any]) -> Array | None:
-    """Numbers and truth values as float64; null where there is anything else among them.
+def _floats(values: list[Any], code: str) -> Array | None:
+    """Numbers and truth values in the model's type; null where there is anything else among them, or one is too large.
 
     The standard library's array refuses text, null and lists at the first of them, and is faster than looking at the
     type of each value.
     """
     try:
-        return np.asarray(array("d", values))
+        found = np.asarray(array(code, values))
     except (TypeError, OverflowError):
         return None
+    return found if np.isfinite(found).all() else None
 
 
 def _any_number_may_be_a_float(name: str) -> bool:  # noqa: ARG001 - JSON has one type of number: 1e8 may be written whole
