@@ -6,7 +6,6 @@ Generated stubs would cost the generator more than the server; the few fields th
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
 from importlib.util import find_spec
 from typing import Any
@@ -16,7 +15,7 @@ import uvloop
 from load import OK, Records, Seen, Target, collected
 from numpy.typing import NDArray
 from questions import checked, right_answers
-from server import EQUIPOISE, free_port
+from server import free_port, understood
 
 from equipoise.execute.plan import OpenPlan
 from equipoise.serve.oip import DATATYPES
@@ -27,15 +26,11 @@ MODEL_NAME, INPUTS, RAW_INPUTS = 1, 5, 7
 TENSOR_NAME, TENSOR_DATATYPE, TENSOR_SHAPE = 1, 2, 3
 
 
-def grpc_port_option() -> tuple[int, tuple[str, str]] | None:
+def grpc_port_option() -> tuple[int, tuple[str, ...]] | None:
     """A free port and the option that serves gRPC there; null where that cannot be done here."""
-    if find_spec("grpc") is None:
-        return None
-    said = subprocess.run([*EQUIPOISE, "--help"], capture_output=True, text=True, check=False).stdout
-    if "--grpc" not in said:
-        return None
     port = free_port()
-    return port, ("--grpc", str(port))
+    option = understood("--grpc", str(port))
+    return (port, option) if option and find_spec("grpc") is not None else None
 
 
 def grpc_closed(port: int, model: str, direct: OpenPlan, rows: Array, connections: int, seconds: float) -> Seen:

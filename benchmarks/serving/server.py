@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO
 
@@ -100,6 +100,16 @@ def started(
 def equipoise(bundles: Sequence[str], port: int, *options: str) -> list[str]:
     """The command that serves bundles, with 1 thread of the event loop and no worker processes unless asked for."""
     return [*EQUIPOISE, *bundles, "--http", str(port), *options]
+
+
+@cache
+def _help() -> str:
+    return subprocess.run([*EQUIPOISE, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def understood(*option: str) -> tuple[str, ...]:
+    """An option of `equipoise serve` and its value, or nothing where it has none of that name."""
+    return option if option[0] in _help() else ()
 
 
 def free_port() -> int:

@@ -16,16 +16,11 @@ MINUTE_S = 60.0
 
 @dataclass(frozen=True)
 class Slope:
-    """Growth a minute, with a 95% interval."""
+    """Growth a minute, with a 95% interval: one that holds 0 cannot be told from none."""
 
     value: float
     low: float
     high: float
-
-    @property
-    def indistinct(self) -> bool:
-        """Whether it cannot be told from zero growth, or falls."""
-        return self.low <= 0
 
 
 def slope_per_minute(at_s: Array, value: Array) -> Slope:
@@ -43,6 +38,8 @@ def slope_per_minute(at_s: Array, value: Array) -> Slope:
         return Slope(float("nan"), float("nan"), float("nan"))
     x = np.array([part.mean() for part in np.array_split(np.asarray(at_s), blocks)]) / MINUTE_S
     y = np.array([part.mean() for part in np.array_split(np.asarray(value, dtype=np.float64), blocks)])
+    if np.ptp(y) == 0:
+        return Slope(0.0, 0.0, 0.0)
     fit = stats.linregress(x, y)
     half = float(stats.t.ppf(0.975, blocks - 2)) * float(fit.stderr)
     return Slope(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half)
