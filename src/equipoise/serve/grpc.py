@@ -33,8 +33,9 @@ from equipoise.errors import (
 )
 from equipoise.serve.engine import Engine
 from equipoise.serve.extensions import REPOSITORY, STATISTICS, Extensions
-from equipoise.serve.gate import Gate, bearer
+from equipoise.serve.gate import Gate
 from equipoise.serve.http import REQUEST_ID, Limits, Role, request_id
+from equipoise.serve.logs import Access, Log, log_failure
 from equipoise.serve.messages import infer_request, infer_response
 from equipoise.serve.oip import model_metadata
 from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
@@ -76,6 +77,11 @@ class Rpc:
     answer: Callable[[Any, Context], Awaitable[Any]]
     role: Role | None = "infer"
 
+    @property
+    def name(self) -> str:
+        """Of the procedure: its message is called so, and `Request`."""
+        return str(self.request.DESCRIPTOR.name).removesuffix("Request")
+
 
 class GrpcService:
     """The protocol's procedures over an engine.
@@ -86,6 +92,7 @@ class GrpcService:
         statistics: What counts what becomes of requests; null where nothing does.
         models: What can be loaded; null where nothing can.
         gate: Who may ask what; null for one that lets everybody ask for answers.
+        log: Gets a line for each call; null for none.
 
     Attributes:
         limits: What a request may be at most.
@@ -100,8 +107,10 @@ class GrpcService:
         statistics: Statistics | None = None,
         models: Repository | None = None,
         gate: Gate | None = None,
+        log: Log | None = None,
     ) -> None:
         self._engine = engine
+        self._log = log or Log("none")
         self._gate = gate or Gate()
         self.limits = limits or Limits()
         self.calls = 0
@@ -142,32 +151,41 @@ class GrpcService:
 
     async def _respond(self, rpc: Rpc, context: Context) -> bytes:
         self.calls += 1
+        start_s = time.monotonic()
         headers = {_bytes(name): _bytes(value) for name, value in context.invocation_metadata() or ()}
-        name = request_id(headers)
-        trailers = [(REQUEST_ID.decode(), name.decode())]
+        access = Access(request_id(headers).decode(), "gRPC", rpc.name)
+        trailers = [(REQUEST_ID.decode(), access.request_id)]
         context.set_trailing_metadata(trailers)
+        code, answer = Code.CANCELLED, b""
         try:
-            if self.ending:
-                raise Unavailable("the server is shutting down and takes no more requests")
-            ORIGIN.set(Origin(name, self._caller(rpc, headers), headers.get(TRACEPARENT)))
-            answer = await rpc.answer(await self._received(rpc, context), context)
-            return bytes(answer.SerializeToString())
+            answer = await self._answer(rpc, context, headers, access)
+            code = Code.OK
+            return answer
         except ServeError as error:
+            access.error = type(error).__name__
             code, said = CODE[type(error)], str(error)
             if isinstance(error, Overloaded | RateLimited):
                 trailers += _come_again(error.retry_after_s)
-        except Exception:
-            log.exception("a request failed in the server itself")
+            if isinstance(error, StageFailed):
+                log_failure(log, "a model failed on a request", error.__cause__ or error, access)
+        except Exception as error:
+            access.error = type(error).__name__
             code, said = Code.INTERNAL, "the server failed on this request; its log says more"
+            log_failure(log, "a request failed in the server itself", error, access)
+        finally:
+            self._log.access(access, code.name, time.monotonic() - start_s, len(answer))
         await context.abort(code, _shortened(said), tuple(trailers))
         raise AssertionError  # what aborts never returns
 
-    def _caller(self, rpc: Rpc, headers: Mapping[bytes, bytes]) -> str | None:
-        """The name of who calls, once it may."""
-        if rpc.role is None:
-            return None
-        key = bearer(headers.get(b"authorization")) or headers.get(b"x-api-key")
-        return self._gate.check(key, rpc.role, time.monotonic()).name
+    async def _answer(self, rpc: Rpc, context: Context, headers: Mapping[bytes, bytes], access: Access) -> bytes:
+        if self.ending:
+            raise Unavailable("the server is shutting down and takes no more requests")
+        if rpc.role is not None:
+            self._gate.let_in(headers, rpc.role, access)
+        ORIGIN.set(Origin(access.request_id.encode(), access.key, headers.get(TRACEPARENT)))
+        message = await self._received(rpc, context)
+        access.model, access.version, access.rows = _asked(message)
+        return bytes((await rpc.answer(message, context)).SerializeToString())
 
     async def _received(self, rpc: Rpc, context: Context) -> Any:
         """The message that a procedure is called with."""
@@ -233,6 +251,15 @@ class GrpcService:
     async def _unload(self, message: Any, context: Context) -> Any:  # noqa: ARG002
         await self._extensions.unload(message.model_name)
         return pb.RepositoryModelUnloadResponse()
+
+
+def _asked(message: Any) -> tuple[str | None, str | None, int | None]:
+    """The model, its version and the rows that a message names."""
+    model = getattr(message, "model_name", "") or getattr(message, "name", "")
+    version = getattr(message, "model_version", "") or getattr(message, "version", "")
+    inputs: Any = getattr(message, "inputs", ())
+    rows = inputs[0].shape[0] if len(inputs) and len(inputs[0].shape) else None
+    return model or None, version or None, rows
 
 
 def _filled(kind: Any, **fields: Any) -> Any:
