@@ -45,10 +45,10 @@ from equipoise.serve import Answer, Engine, LoadedPlan, load_plan
 from equipoise.serve.grpc import GrpcService
 from equipoise.serve.grpc_server import grpc_server
 from equipoise.serve.http import Limits
+from equipoise.serve.observability import ObservabilitySettings, observability
 from equipoise.serve.protocol import HttpProtocol
 from equipoise.serve.rest import Rest
 from equipoise.serve.statistics import Statistics
-from equipoise.serve.watching import WatchSettings, watching
 from equipoise.store.artifacts import artifact_digest
 from equipoise.store.bundle import write_bundle
 
@@ -57,7 +57,7 @@ AT_LEAST, TRUST = 0.7, 0.6
 LABELS = ("cat", "dog", "eel")
 BATCH = 4
 PROGRAM = (sys.executable, "-c", "from equipoise.cli.main import main; main()")
-WATCHED = WatchSettings()
+OBSERVED = ObservabilitySettings()
 LONG_S = 60.0
 CACHE = CacheRule(max_entries=100, entry_bytes=100, hit_share=0.5)
 
@@ -272,7 +272,7 @@ class Server:
 
 @contextmanager
 def in_a_thread(
-    plans: Sequence[LoadedPlan], limits: Limits = LIMITS, settings: WatchSettings = WATCHED, **others: Any
+    plans: Sequence[LoadedPlan], limits: Limits = LIMITS, settings: ObservabilitySettings = OBSERVED, **others: Any
 ) -> Iterator[Server]:
     """A server in a thread of its own, on a free port; what else is given is its REST transport's."""
     listening = socket.create_server(("127.0.0.1", 0))
@@ -280,14 +280,14 @@ def in_a_thread(
 
     async def main() -> None:
         statistics = Statistics()
-        async with Engine(plans, observers=[statistics, *watch.observers]) as engine:
+        async with Engine(plans, observers=[statistics, *seen.observers]) as engine:
             rest = Rest(engine, limits, statistics=statistics, **others)
-            watch.add_to(rest.router, engine)
+            seen.add_to(rest.router, engine)
             server = uvicorn.Server(uvicorn.Config(rest, http=HttpProtocol, lifespan="off", log_level="critical"))
             started.append((server, engine, rest, asyncio.get_running_loop()))
             await server.serve([listening])
 
-    with watching(settings) as watch:
+    with observability(settings) as seen:
         thread = threading.Thread(target=lambda: asyncio.run(main()))
         thread.start()
         try:

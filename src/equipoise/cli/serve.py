@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from equipoise.cli.observing import observability_settings, observing_options
 from equipoise.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ PATH = click.Path(path_type=Path)
     type=click.Choice(["json", "text", "none"]),
     help="Lines on standard error, one a request. [default: text on a terminal, else json]",
 )
+@observing_options
 def serve(
     bundles: tuple[str, ...],
     http: str,
@@ -59,6 +61,7 @@ def serve(
     tls_key: Path | None,
     tls_client_ca: Path | None,
     log: LogForm | None,
+    **observing: Any,
 ) -> None:
     """Answer requests with each BUNDLE's plan: a folder, or NAME=FOLDER to call it NAME.
 
@@ -77,6 +80,7 @@ def serve(
     try:
         import httptools  # noqa: F401
         import orjson  # noqa: F401
+        import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
         import uvloop  # noqa: F401
     except ModuleNotFoundError as error:
@@ -92,6 +96,7 @@ def serve(
         admin=admin,
         tls=tls,
         log=log or ("text" if sys.stderr.isatty() else "json"),
+        observability=observability_settings(**observing),
     )
     with bound_socket(address, port) as listening:
         if calls is not None:

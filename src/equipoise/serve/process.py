@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -20,6 +20,7 @@ from equipoise.serve.engine import Engine
 from equipoise.serve.gate import Gate, KeyFile
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.logs import Log, LogForm, logged
+from equipoise.serve.observability import Observability, ObservabilitySettings, observability
 from equipoise.serve.protocol import HttpProtocol
 from equipoise.serve.rest import Rest
 from equipoise.serve.statistics import Statistics
@@ -46,6 +47,7 @@ class ServerSettings:
         tls: Files for TLS; null for none.
         log: Form of the lines on standard error.
         connections: Most connections of HTTP at a time.
+        observability: What is counted, logged and traced.
     """
 
     drain_s: float = 1.0
@@ -55,6 +57,7 @@ class ServerSettings:
     tls: Tls | None = None
     log: LogForm = "json"
     connections: int = 4096
+    observability: ObservabilitySettings = field(default_factory=ObservabilitySettings)
 
 
 class _Server(uvicorn.Server):
@@ -94,8 +97,12 @@ def run(
         settings: How.
         tell: Called with each URL once requests are answered there; HTTP's comes last.
     """
-    with logged(settings.log) as log, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(plans, listening, settings, tell, log))
+    with logged(settings.log) as log:
+        with (
+            observability(settings.observability) as seen,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_serve(plans, listening, settings, tell, log, seen))
         log.event("stopped")
 
 
@@ -105,11 +112,14 @@ async def _serve(
     settings: ServerSettings,
     tell: Callable[[str], None],
     log: Log,
+    seen: Observability,
 ) -> None:
     statistics = Statistics()
-    async with Engine(plans, observers=[statistics]) as engine:
+    async with Engine(plans, observers=[statistics, *seen.observers]) as engine:
         gate = Gate(settings.keys, admin=settings.admin)
-        server = _http_server(Rest(engine, statistics=statistics, gate=gate, log=log), settings)
+        rest = Rest(engine, statistics=statistics, gate=gate, log=log)
+        seen.add_to(rest.router, engine)
+        server = _http_server(rest, settings)
         loop = asyncio.get_running_loop()
 
         calls = None if settings.grpc is None else await _grpc_server(engine, statistics, settings.grpc, tell)

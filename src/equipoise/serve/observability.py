@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from equipoise.errors import InputError
 from equipoise.serve.counts import Counts
 from equipoise.serve.engine import Engine
 from equipoise.serve.events import Observer
@@ -14,11 +13,9 @@ from equipoise.serve.exposition import Exposition
 from equipoise.serve.http import Router
 from equipoise.serve.observing import ObservationLog, ObservationSettings
 
-INSTALL = 'pip install "equipoise[otel]"'
-
 
 @dataclass(frozen=True)
-class WatchSettings:
+class ObservabilitySettings:
     """What is watched, and where it is told.
 
     Attributes:
@@ -34,8 +31,8 @@ class WatchSettings:
     trace_share: float = 1.0
 
 
-class Watch:
-    """What watches an engine.
+class Observability:
+    """What watches an engine for the people who run it.
 
     Args:
         settings: What is watched.
@@ -44,7 +41,9 @@ class Watch:
         traces: Traces them; null where nothing does.
     """
 
-    def __init__(self, settings: WatchSettings, counts: Counts, log: ObservationLog | None, traces: Observer | None):
+    def __init__(
+        self, settings: ObservabilitySettings, counts: Counts, log: ObservationLog | None, traces: Observer | None
+    ) -> None:
         self._settings, self._counts, self._log = settings, counts, log
         self.observers: list[Observer] = [each for each in (counts, log, traces) if each is not None]
 
@@ -54,23 +53,22 @@ class Watch:
 
 
 @contextmanager
-def watching(settings: WatchSettings) -> Iterator[Watch]:
+def observability(settings: ObservabilitySettings) -> Iterator[Observability]:
     """Watch until the block ends; what was seen by then is written and sent.
 
     Raises:
-        InputError: Traces are asked for, and their extra is not installed or their URL is none.
+        InputError: Traces are to be sent to what is no URL.
+        ModuleNotFoundError: They are asked for, and their extra is not installed.
     """
     with ExitStack() as stack:
         traces = None if settings.otlp is None else _traces(settings.otlp, settings.trace_share, stack)
         log = None if settings.observations is None else stack.enter_context(ObservationLog(settings.observations))
-        yield Watch(settings, Counts(), log, traces)
+        yield Observability(settings, Counts(), log, traces)
 
 
 def _traces(otlp: str, share: float, stack: ExitStack) -> Observer:
-    try:
-        from equipoise.serve.tracing import Traces, otlp_provider
-    except ModuleNotFoundError as error:
-        raise InputError("--otlp", f"{error.name} is not installed", f"run: {INSTALL}") from None
+    from equipoise.serve.tracing import Traces, otlp_provider
+
     provider = otlp_provider(otlp, share)
     stack.callback(provider.shutdown)
     return Traces(provider)
