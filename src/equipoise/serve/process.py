@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -122,7 +122,10 @@ async def _serve(
         server = _http_server(rest, settings)
         loop = asyncio.get_running_loop()
 
-        calls = None if settings.grpc is None else await _grpc_server(engine, statistics, settings.grpc, tell)
+        calls = None
+        if settings.grpc is not None:
+            shared = {"statistics": statistics, "gate": gate, "log": log}
+            calls = await _grpc_server(engine, settings.grpc, settings.tls, tell, shared)
         ending: list[asyncio.Task[None]] = []
 
         def wind_up() -> None:
@@ -173,14 +176,18 @@ def _http_server(rest: Rest, settings: ServerSettings) -> _Server:
 
 
 async def _grpc_server(
-    engine: Engine, statistics: Statistics, place: tuple[str, int], tell: Callable[[str], None]
+    engine: Engine,
+    place: tuple[str, int],
+    tls: Tls | None,
+    tell: Callable[[str], None],
+    shared: dict[str, Any],
 ) -> GrpcServer:
     from equipoise.serve.grpc import GrpcService
     from equipoise.serve.grpc_server import grpc_server
 
-    server = await grpc_server(GrpcService(engine, statistics=statistics), *place)
+    server = await grpc_server(GrpcService(engine, **shared), *place, tls)
     address = place[0]
-    tell(f"grpc://{f'[{address}]' if ':' in address else address}:{server.port}")
+    tell(f"grpc{'' if tls is None else 's'}://{f'[{address}]' if ':' in address else address}:{server.port}")
     return server
 
 
