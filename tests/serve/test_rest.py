@@ -394,3 +394,33 @@ def test_overload_and_deadlines_and_failures_have_their_statuses(
         wait_until(lambda: server.ask("GET", "/v2/health/ready")[0] == 503)
         status, _, headers = server.ask("POST", INFER, one)
         assert (status, headers["connection"]) == (200, "close")
+
+
+def test_missing_values_that_a_model_cannot_take_are_the_clients_fault(sklearn_bundle: Path, served: Any) -> None:
+    good = {"age": 30, "income": 3.0, "town": "Ulm"}
+    with served([load_plan(sklearn_bundle, "t")]) as server:
+        status, said, _ = server.ask("POST", "/v1/predict/t", [good, good | {"income": None}])
+        assert (status, "'income' holds missing" in said["error"]) == (400, True)
+        assert server.ask("POST", "/v1/predict/t", [good])[0] == 200
+
+
+def test_outputs_that_are_no_numbers_are_null_in_json_and_themselves_in_bytes(
+    tmp_path: Path, bundled: Any, linear: Any, served: Any
+) -> None:
+    """JSON has no NaN and no infinity; whoever needs to tell them apart takes bytes."""
+    weights = np.array([[np.inf, 0, 1]] * 4, np.float32)
+    images = np.array([[[0, 0], [0, 0]], [[1, 1], [1, 1]]], np.uint8)
+    golden = {"image": images[1:]}
+    folder = bundled(tmp_path / "bundle", linear(tmp_path / "model", weights), golden, output_kind="value")
+    with served([load_plan(folder, "m")]) as server:
+        status, said, _ = server.ask("POST", INFER, {"inputs": [tensor(images)]})
+        assert (status, said["outputs"][0]["data"]) == (200, [None, 0.0, 0.0, None, 0.0, 4.0])
+        status, said, _ = server.ask("POST", PREDICT, images.tolist())
+        assert (status, said["predictions"][1]) == (200, {"value_0": None, "value_1": 0.0, "value_2": 4.0})
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("POST", INFER, images.tobytes(), {"inference-header-content-length": "0"})
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        found = np.frombuffer(body[int(response.getheader("inference-header-content-length", "")) :], "<f4")
+        np.testing.assert_array_equal(found, [np.nan, 0, 0, np.inf, 0, 4])

@@ -64,6 +64,20 @@ def _names(spec: ModelSpec) -> str:
     return listed([tensor.name for tensor in spec.inputs])
 
 
+def holds_missing(feeds: Mapping[str, Array]) -> str | None:
+    """The first input that holds a missing or infinite value; null where none does.
+
+    Many models take such values and many do not; which it is, only asking them says. Where one that was asked raises,
+    they are the likely reason, and the request is to blame for them.
+    """
+    for name, array in feeds.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return name
+        if array.dtype.kind == "O" and any(value is None for value in array.ravel()):
+            return name
+    return None
+
+
 def _checked(array: Array, tensor: TensorSpec) -> Array:
     if tensor.dtype == "bfloat16":
         raise BadRequest(f"input {tensor.name!r} takes bfloat16, which NumPy has not; export it with a float32 input")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.errors import DeadlineExceeded, Overloaded, ServeError, StageFailed, Unavailable
+from equipoise.errors import BadRequest, DeadlineExceeded, Overloaded, ServeError, StageFailed, Unavailable
 from equipoise.policy.batch import QueueState
 from equipoise.policy.cascade import stands
 from equipoise.policy.overload import Degrade, Load, Shed, admit
@@ -28,6 +28,7 @@ from equipoise.policy.served import served_plan
 from equipoise.serve.cores import CoreBudget
 from equipoise.serve.crew import Crew
 from equipoise.serve.events import OUTCOME_OF, Audience, BatchEnd, RequestEnd, request_end
+from equipoise.serve.inputs import holds_missing
 from equipoise.serve.lanes import Asked, Lanes, asked_of, raised
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.memory import Memory
@@ -320,7 +321,7 @@ class Runner:
             except Unavailable as error:
                 self._stand_in(work, stage, now_s, str(error))
             except Exception as error:  # answers that do not fit together: this request fails, and no other
-                self._fail(work, self._failed(stage, error))
+                self._fail(work, self._failed(stage, work, error))
         if all(map(raised, found)):
             self._probes.suspect(stage)
         self._tell_idle()
@@ -405,9 +406,12 @@ class Runner:
             for work in queue.pop(len(queue)):
                 self._fail(work, Unavailable(f"{self.loaded.name} is no longer served"))
 
-    def _failed(self, stage: int, error: Exception) -> StageFailed:
+    def _failed(self, stage: int, work: Work, error: Exception) -> ServeError:
         said = f"{self._names[stage]} of {self.loaded.name} failed on this request ({type(error).__name__}: {error})"
-        failed = StageFailed(said)
+        name = holds_missing(work.feeds)
+        failed: ServeError = StageFailed(said)
+        if name is not None:
+            failed = BadRequest(f"{said}; input {name!r} holds missing or infinite values, which it may not take")
         failed.__cause__ = error
         return failed
 
