@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from equipoise.cli.main import main
+from equipoise.serve.keys import add_key, remove_key
 
 Array = NDArray[Any]
 PROGRAM = (sys.executable, "-c", "from equipoise.cli.main import main; main()")
@@ -126,3 +128,52 @@ def test_without_its_extra_it_says_what_to_install(cascade: Callable[..., Any], 
     )
     assert done.returncode == 2
     assert done.stderr.strip() == 'error: equipoise serve: uvloop is not installed; run: pip install "equipoise[serve]"'
+
+
+def test_keys_come_and_go_and_its_log_says_what_happens_to_it(
+    cascade: Callable[..., Any], serving: Any, tmp_path: Any
+) -> None:
+    file = tmp_path / "keys.json"
+    key = add_key(file, "shop", "infer", None)
+
+    def ask(with_key: str | None) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("GET", "/v2", headers={} if with_key is None else {"authorization": f"Bearer {with_key}"})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    with serving(f"m={cascade().folder}", "--keys", str(file), "--drain-s", "0", "--log", "json") as server:
+        assert (ask(None), ask(key)) == (401, 200)
+        other = add_key(file, "other", "infer", None)
+        while ask(other) == 401:
+            time.sleep(0.05)
+        remove_key(file, "shop")
+        while ask(key) == 200:
+            time.sleep(0.05)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as broken:
+            broken.sendall(b"no HTTP at all\r\n\r\n")
+            assert broken.recv(100).startswith(b"HTTP/1.1 400")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        written = server.errors.read_text()
+    lines = [json.loads(line) for line in written.splitlines()]
+    events = [line["event"] for line in lines if line["event"] != "request"]
+    assert (events[0], events[-2:]) == ("ready", ["stopping", "stopped"])
+    messages = [line["message"] for line in lines if line["event"] == "message"]
+    assert messages.count("read 2 keys again") == messages.count("read 1 keys again") == 1
+    assert any("Invalid HTTP" in message for message in messages)
+    assert {line.get("key") for line in lines if line["event"] == "request"} == {None, "shop", "other"}
+    assert key not in written
+    assert other not in written
+
+
+def test_text_is_for_people_and_none_is_nothing(cascade: Callable[..., Any], serving: Any) -> None:
+    folder = cascade().folder
+    for form, words in (("text", ("ready url=http://127.0.0.1:", "stopping signal=SIGTERM", "stopped")), ("none", ())):
+        with serving(str(folder), "--drain-s", "0", "--log", form) as server:
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(60) == 0
+            lines = server.errors.read_text().splitlines()
+        assert len(lines) == len(words)
+        assert all(word in line for word, line in zip(words, lines, strict=True))
