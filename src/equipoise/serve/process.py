@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -22,6 +23,7 @@ from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.logs import Log, LogForm, logged
 from equipoise.serve.observability import Observability, ObservabilitySettings, observability
 from equipoise.serve.protocol import HttpProtocol
+from equipoise.serve.repository import Repository
 from equipoise.serve.rest import Rest
 from equipoise.serve.statistics import Statistics
 from equipoise.serve.tls import Tls
@@ -114,17 +116,18 @@ async def _serve(
     log: Log,
     seen: Observability,
 ) -> None:
-    statistics = Statistics()
+    statistics, plans = Statistics(), list(plans)
     async with Engine(plans, observers=[statistics, *seen.observers]) as engine:
         gate = Gate(settings.keys, admin=settings.admin)
-        rest = Rest(engine, statistics=statistics, gate=gate, log=log)
+        repository = Repository(_sources(plans), engine) if settings.admin else None
+        rest = Rest(engine, statistics=statistics, repository=repository, gate=gate, log=log)
         seen.add_to(rest.router, engine)
         server = _http_server(rest, settings)
         loop = asyncio.get_running_loop()
 
         calls = None
         if settings.grpc is not None:
-            shared = {"statistics": statistics, "gate": gate, "log": log}
+            shared = {"statistics": statistics, "models": repository, "gate": gate, "log": log}
             calls = await _grpc_server(engine, settings.grpc, settings.tls, tell, shared)
         ending: list[asyncio.Task[None]] = []
 
@@ -153,6 +156,14 @@ async def _serve(
         await serving
         watching.cancel()
         await asyncio.gather(*ending)
+
+
+def _sources(plans: Iterable[LoadedPlan]) -> dict[str, dict[str, Path]]:
+    """Where the bundle of each version of each model lies."""
+    sources: dict[str, dict[str, Path]] = {}
+    for plan in plans:
+        sources.setdefault(plan.name, {})[plan.version] = plan.bundle.folder
+    return sources
 
 
 def _http_server(rest: Rest, settings: ServerSettings) -> _Server:
