@@ -265,7 +265,8 @@ class _Worker:
     def _say(self, trouble: str | None) -> None:
         if self._closed.is_set():
             return
-        log.log(logging.ERROR if trouble else logging.INFO, "%s: %s", self._opening.folder, trouble or "it is back")
+        level, event = (logging.ERROR, "worker_died") if trouble else (logging.INFO, "worker_back")
+        log.log(level, "%s: %s", self._opening.folder, trouble or "it is back", extra={"event": event})
         with self._lock:
             self._trouble = trouble
             if self._tell is not None:

@@ -93,6 +93,7 @@ class Repository:
                 if name in self._engine.models:
                     await self._engine.unload(name)
                 self._reasons[name] = "it was unloaded"
+                log.info("%s was unloaded", name, extra={"event": "unloaded", "fields": {"model": name}})
             finally:
                 del self._changing[name]
 
@@ -103,6 +104,7 @@ class Repository:
                 plans = await self._verified(name)
                 await asyncio.gather(*(self._engine.load(plan) for plan in plans))
                 self._reasons.pop(name, None)
+                log.info("%s was loaded anew", name, extra={"event": "loaded", "fields": {"model": name}})
             finally:
                 del self._changing[name]
 
@@ -118,7 +120,8 @@ class Repository:
             if not isinstance(error, EquipoiseError | OSError):
                 raise
             self._reasons[name] = f"it could not be loaded: {error}"
-            log.warning("%s could not be loaded: %s", name, error)
+            about = {"event": "not_loaded", "fields": {"model": name}}
+            log.warning("%s could not be loaded: %s", name, error, extra=about)
             goes_on = "; what served before goes on" if name in self._engine.models else ""
             raise BadRequest(f"{name} could not be loaded: {error}{goes_on}") from error
         return plans
