@@ -46,17 +46,26 @@ class Traces:
     def request_ended(self, end: RequestEnd) -> None:
         """Make the spans of a request."""
         ended_ns, ended_s = time.time_ns(), time.monotonic()
+        parts = () if end.joined else end.parts
+        # The engine looked at its clock a little before: no batch was started before its request came.
+        arrival_s = min([ended_s - end.total_s, *(part.start_s for part in parts)])
+
+        def at_ns(at_s: float) -> int:
+            return ended_ns - int((ended_s - at_s) * NANOSECONDS)
+
         span = self._tracer.start_span(
-            f"infer {end.plan.name}",
-            self._parent(),
-            SpanKind.SERVER,
-            start_time=ended_ns - int(end.total_s * NANOSECONDS),
+            f"infer {end.plan.name}", self._parent(), SpanKind.SERVER, start_time=at_ns(arrival_s)
         )
         if not span.is_recording():
             return
         _describe(span, end)
-        if not end.joined:
-            self._stages(span, end, ended_ns, ended_s)
+        within = set_span_in_context(span, Context())
+        since_s = arrival_s
+        for part in parts:
+            stage = {"equipoise.stage": part.stage + 1}
+            for name, start_s, end_s in (("queue", since_s, part.start_s), ("compute", part.start_s, part.end_s)):
+                self._tracer.start_span(name, within, attributes=stage, start_time=at_ns(start_s)).end(at_ns(end_s))
+            since_s = part.end_s
         span.end(ended_ns)
 
     def batch_ended(self, end: BatchEnd) -> None:
@@ -68,19 +77,6 @@ class Traces:
         if origin is None or origin.traceparent is None:
             return Context()
         return self._format.extract({"traceparent": origin.traceparent.decode("latin-1")}, Context())
-
-    def _stages(self, span: Span, end: RequestEnd, ended_ns: int, ended_s: float) -> None:
-        within = set_span_in_context(span, Context())
-
-        def at_ns(at_s: float) -> int:
-            return ended_ns - int((ended_s - at_s) * NANOSECONDS)
-
-        since_s = ended_s - end.total_s
-        for part in end.parts:
-            stage = {"equipoise.stage": part.stage + 1}
-            for name, start_s, end_s in (("queue", since_s, part.start_s), ("compute", part.start_s, part.end_s)):
-                self._tracer.start_span(name, within, attributes=stage, start_time=at_ns(start_s)).end(at_ns(end_s))
-            since_s = part.end_s
 
 
 def otlp_provider(endpoint: str, share: float) -> TracerProvider:
