@@ -8,13 +8,13 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
-from importlib.metadata import version
 from importlib.resources import files
 from string import Template
 from typing import Any
 from urllib.parse import quote
 
 from equipoise.serve.described import Described, Field
+from equipoise.serve.oip import SERVER_VERSION
 from equipoise.serve.openapi import example_rows
 
 
@@ -29,7 +29,7 @@ def page(models: Sequence[Described], document: Mapping[str, Any]) -> str:
     return Template(_text("docs.html")).substitute(
         title=escape(f"Ask {', '.join(model.name for model in models)}") if models else "Equipoise",
         count=names,
-        version=escape(version("equipoise")),
+        version=escape(SERVER_VERSION),
         models="\n".join(_model(model, number) for number, model in enumerate(models, start=1)),
         operations="\n".join(_operation(path, method, one) for path, method, one in _operations(document)),
         script=_text("docs.js"),

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -37,7 +36,7 @@ from equipoise.serve.gate import Gate
 from equipoise.serve.http import REQUEST_ID, Limits, Role, request_id
 from equipoise.serve.logs import Access, Log, log_failure
 from equipoise.serve.messages import infer_request, infer_response
-from equipoise.serve.oip import model_metadata
+from equipoise.serve.oip import SERVER_VERSION, model_metadata
 from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
 from equipoise.serve.repository import Repository
 from equipoise.serve.statistics import Statistics
@@ -208,9 +207,7 @@ class GrpcService:
         return pb.ServerReadyResponse(ready=self._engine.ready)
 
     async def _server(self, message: Any, context: Context) -> Any:  # noqa: ARG002
-        return pb.ServerMetadataResponse(
-            name="equipoise", version=version("equipoise"), extensions=self._extensions.names
-        )
+        return pb.ServerMetadataResponse(name="equipoise", version=SERVER_VERSION, extensions=self._extensions.names)
 
     async def _model_ready(self, message: Any, context: Context) -> Any:  # noqa: ARG002
         return pb.ModelReadyResponse(ready=self._engine.model_ready(message.name, message.version or None))

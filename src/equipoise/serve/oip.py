@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ DATATYPES: dict[str, str] = {
 }  # fmt: skip
 NUMPY_TYPES = {name: np.dtype(name) for name in DATATYPES if name not in ("bfloat16", "string")}
 DATATYPE_OF = {kind: DATATYPES[name] for name, kind in NUMPY_TYPES.items()}
+SERVER_VERSION = version("equipoise")
+"""Looked up once: it is read from a file."""
 MICROSECOND = 1e-6
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 
 from equipoise.core.tensor import TensorSpec
 from equipoise.serve.described import Described, Field, array_schema
 from equipoise.serve.extensions import REPOSITORY, STATISTICS
-from equipoise.serve.oip import DATATYPES
+from equipoise.serve.oip import DATATYPES, SERVER_VERSION
 
 Json = dict[str, Any]
 SERVER, ROWS, TENSORS, REPOSITORY_TAG = "server", "rows", "tensors", "repository"
@@ -49,7 +48,7 @@ def openapi(models: Sequence[Described], extensions: Iterable[str]) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Equipoise",
-            "version": version("equipoise"),
+            "version": SERVER_VERSION,
             "description": "Answers of the models that this server serves. `/v1/predict` takes plain rows and gives "
             "labels or numbers; `/v2` is the Open Inference Protocol, version 2, for programs that think in tensors. "
             "Whatever goes wrong, the answer is an object with one key, `error`.",
