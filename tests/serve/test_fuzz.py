@@ -10,10 +10,12 @@ import asyncio
 import gzip
 import json
 import os
+import select
+import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ PARTS = 10
 MANY = int(os.environ.get("EQUIPOISE_FUZZ_CASES", "100000"))
 LIMITS = Limits(body_bytes=100_000, inflated_bytes=200_000, rows=500, elements=5_000, depth=6)
 EXPECTED = {200, 400, 404, 405, 413, 415, 429, 504}
+PATIENCE_S = 0.1
+"""How long nothing must come back for nothing more to be expected."""
 LENGTH = b"inference-header-content-length"
 MODELS = ("m", "t", "a")
 
@@ -267,3 +271,70 @@ def test_no_request_breaks_the_application(app: App, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_request_of_very_many_breaks_the_application(app: App, kind: str, part: int) -> None:
     fuzz(app, KINDS[kind], -(-MANY // (PARTS * len(KINDS))))
+
+
+HEADS = (
+    b"host: x", b"connection: keep-alive", b"connection: close", b"expect: 100-continue", b"transfer-encoding: chunked",
+    b"upgrade: websocket", b"connection: upgrade", b"upgrade: h2c", b"content-encoding: gzip", b"x: " + b"y" * 40_000,
+)  # fmt: skip
+
+
+@st.composite
+def connections(draw: st.DrawFn) -> list[bytes]:
+    """Requests as bytes, some of which are wrong, in pieces."""
+    data = b""
+    for _ in range(draw(st.integers(1, 3))):
+        case = draw(json_cases())
+        lines = [f"{case.method} {case.path} HTTP/1.1".encode(), b"content-length: %d" % len(case.body)]
+        lines += draw(st.lists(st.sampled_from(HEADS), max_size=3))
+        data += b"\r\n".join([*lines, b"", case.body])
+    if draw(st.booleans()):
+        place = draw(st.integers(0, len(data)))
+        data = data[:place] + draw(st.binary(max_size=20)) + data[place + draw(st.integers(0, 20)) :]
+    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=3)))
+    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+def said_to(port: int, pieces: Sequence[bytes]) -> bytes:
+    """What comes back, until nothing more does."""
+    said = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+            while select.select([connection], [], [], PATIENCE_S)[0]:
+                part = connection.recv(1 << 16)
+                if not part:
+                    break
+                said += part
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    return said
+
+
+def fuzz_connections(server: Any, examples: int) -> None:
+    good = {"inputs": TENSORS["m"]}
+    expected = server.ask("POST", "/v2/models/m/infer", good)[:2]
+
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(pieces=connections())
+    def send(pieces: list[bytes]) -> None:
+        said = said_to(server.port, pieces)
+        status = said.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")[:13]
+        assert not said or status[:9] == b"HTTP/1.1 ", (pieces, said)
+        assert b"HTTP/1.1 5" not in said.replace(b"HTTP/1.1 504", b""), (pieces, said)
+
+    send()
+    assert server.ask("POST", "/v2/models/m/infer", good)[:2] == expected
+
+
+def test_no_bytes_break_a_connection(plans: Sequence[Any], served: Any) -> None:
+    with served(plans, replace(LIMITS, body_s=0.02)) as server:
+        fuzz_connections(server, FEW // 3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_no_bytes_of_very_many_break_a_connection(plans: Sequence[Any], served: Any) -> None:
+    with served(plans, replace(LIMITS, body_s=0.02)) as server:
+        fuzz_connections(server, MANY // 50)
