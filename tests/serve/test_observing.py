@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import random
+import re
 import resource
 import signal
 import threading
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from equipoise.core.observation import COLUMNS
 from equipoise.errors import Overloaded, StageFailed
 from equipoise.execute.plan import open_plan
 from equipoise.serve import Engine, load_plan
@@ -368,3 +371,17 @@ def test_a_killed_server_loses_no_more_than_its_last_second(
         assert server.process.wait(60) == 0
     assert set(read_observations(folder)["request_id"].to_pylist()) == left
     assert [path.suffix for path in folder.iterdir()] == [".parquet"]
+
+
+def test_the_page_tells_of_every_column_and_of_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serving" / "observations.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \| (.*) \|$", page, re.MULTILINE)
+    assert rows == [(column.name, _called(column.type), column.meaning) for column in COLUMNS]
+
+
+def _called(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"list of {_called(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        return "tensor"
+    return "time" if pa.types.is_timestamp(kind) else str(kind)

@@ -86,8 +86,8 @@ def observability_settings(
             observations,
             share=_share("--observe-share", observe_share),
             inputs=observe_inputs,
-            keep_s=_seconds(observe_keep or "30d"),
-            keep_bytes=_bytes(observe_keep_bytes or "10GB"),
+            keep_s=_seconds("30d" if observe_keep is None else observe_keep),
+            keep_bytes=_bytes("10GB" if observe_keep_bytes is None else observe_keep_bytes),
         )
     return ObservabilitySettings(price, logged, otlp, _share("--trace-share", trace_share))
 
