@@ -15,10 +15,12 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2 as pb
 
 from equipoise.core.observation import COLUMNS
 from equipoise.errors import Overloaded, StageFailed
@@ -27,6 +29,7 @@ from equipoise.serve import Engine, load_plan
 from equipoise.serve import observing as module
 from equipoise.serve.events import RequestEnd
 from equipoise.serve.http import Limits
+from equipoise.serve.keys import add_key
 from equipoise.serve.observability import ObservabilitySettings
 from equipoise.serve.observing import ObservationLog, ObservationSettings
 from equipoise.store.bundle import read_bundle
@@ -316,6 +319,35 @@ def test_requests_over_http_have_their_names_in_it(
     first, second = rows_of(folder)
     assert (first["request_id"], first["client_id"]) == ("theirs-1", "mine")
     assert second["request_id"] == headers["x-request-id"]
+
+
+def test_a_server_that_ends_has_logged_all_of_both_transports_and_who_asked(
+    cascade: Callable[..., Any], images: Array, serving: Any, folder: Path, tmp_path: Path
+) -> None:
+    key = add_key(tmp_path / "keys.json", "sam", "infer", None)
+    options = ("--keys", str(tmp_path / "keys.json"), "--observations", str(folder), "--observe-inputs")
+    tensor = {"name": "image", "datatype": "UINT8", "shape": images.shape}
+    message = pb.ModelInferRequest(model_name="m", id="mine", inputs=[tensor], raw_input_contents=[images.tobytes()])
+    with serving(f"m={cascade().folder}", "--grpc", "0", "--log", "none", *options) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        headers = {"authorization": f"Bearer {key}", "x-request-id": "first"}
+        connection.request("POST", "/v1/predict/m", json.dumps(images[:1].tolist()), headers)
+        assert connection.getresponse().status == 200
+        connection.close()
+        (place,) = [line.rsplit("/", 1)[1] for line in server.said if "grpc://" in line]
+        with grpc.insecure_channel(place) as channel:
+            metadata = (("authorization", f"Bearer {key}"), ("x-request-id", "second"))
+            call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            call(message.SerializeToString(), metadata=metadata, timeout=60)
+        server.process.terminate()
+        assert server.process.wait(60) == 0
+    assert [path.suffix for path in folder.iterdir()] == [".parquet"]
+    rows = rows_of(folder)
+    assert [(row["request_id"], row["client_id"], row["key"]) for row in rows] == [
+        ("first", None, "sam"), ("second", "mine", "sam"),
+    ]  # fmt: skip
+    assert [row["inputs"][0]["data"] for row in rows] == [images[:1].tobytes(), images.tobytes()]
+    assert key.encode() not in b"".join(path.read_bytes() for path in folder.iterdir())
 
 
 def ask_until_it_is_gone(port: int, number: int, images: Array, got: list[tuple[float, str]]) -> None:
