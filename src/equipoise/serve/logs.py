@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, Literal
@@ -221,11 +222,18 @@ def _short(name: str | None) -> str | None:
 
 
 def _time(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(time_s)
+    return f"{_second(second)}.{int((time_s - second) * 1000):03d}Z"
+
+
+@lru_cache(4)
+def _second(time_s: int) -> str:
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _json_line(record: Record) -> bytes:
-    said = {name: value for name, value in record.items() if value is not None} | {"time": _time(record["time"])}
+    said = {name: value for name, value in record.items() if value is not None}
+    said["time"] = _time(record["time"])
     try:
         line = orjson.dumps(said)
     except TypeError:  # half of a surrogate pair in a name, or a value of another kind
