@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any
 
 from equipoise.errors import (
@@ -49,8 +48,9 @@ from equipoise.serve.http import (
     json_response,
     request_id,
 )
+from equipoise.serve.json_arrays import parsed_request
 from equipoise.serve.logs import Access, Log, log_failure
-from equipoise.serve.oip import InferRequest, infer_request, infer_response, model_metadata, raw_request
+from equipoise.serve.oip import SERVER_VERSION, InferRequest, infer_request, infer_response, model_metadata, raw_request
 from equipoise.serve.openapi import openapi
 from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
 from equipoise.serve.repository import Repository
@@ -72,7 +72,7 @@ STATUS: dict[type[ServeError], HTTPStatus] = {
 }
 JSON_LENGTH = b"inference-header-content-length"
 MOST_DIGITS = 18
-WATCH_AFTER_S = 0.005
+WATCH_AFTER_S = 0.05
 """Seconds that an answer is waited for before its client is watched, lest it be gone."""
 MOST_IGNORED_DIGITS = 5
 """Of the length of a body that is thrown away unread: 99,999 bytes."""
@@ -191,7 +191,7 @@ class Rest:
 
     async def _server(self, call: Call) -> Response:  # noqa: ARG002 - a handler's signature, here and below
         extensions = self._extensions.names
-        return json_response({"name": "equipoise", "version": version("equipoise"), "extensions": extensions})
+        return json_response({"name": "equipoise", "version": SERVER_VERSION, "extensions": extensions})
 
     async def _openapi(self, call: Call) -> Response:  # noqa: ARG002
         return json_response(openapi(self._described(), self._extensions.names))
@@ -230,12 +230,13 @@ class Rest:
     async def _infer(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
         spec, limits = plan.spec, self._limits
-        body = memoryview(await call.body(limits))
+        body = await call.body(limits)
         length = _json_length(call, len(body))
         if length == 0:
-            request = raw_request(body, spec, limits)
+            request = raw_request(memoryview(body), spec, limits)
         else:
-            request = infer_request(parsed(body[:length]), body[length:], spec, limits)
+            fields = parsed_request(body[:length], spec)
+            request = infer_request(fields, memoryview(body)[length:], spec, limits)
         said, blobs = infer_response(await self._answer(call, request, plan.name, plan.version), request)
         response = json_response(said)
         return await _packed(call, _with_blobs(response, blobs) if blobs else response)
