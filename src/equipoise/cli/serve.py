@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from equipoise.cli.guarding import guarding_options, guards
 from equipoise.cli.observing import observability_settings, observing_options
 from equipoise.errors import InputError
 
 if TYPE_CHECKING:
-    from equipoise.serve.gate import KeyFile
     from equipoise.serve.loading import LoadedPlan
     from equipoise.serve.logs import LogForm
-    from equipoise.serve.tls import Tls
 
 INSTALL = 'pip install "equipoise[serve]"'
 INSTALL_GRPC = 'pip install "equipoise[grpc]"'
 LOCAL = "127.0.0.1"
-TLS = ("--tls-cert", "--tls-key", "--tls-client-ca")
-PATH = click.Path(path_type=Path)
 
 
 @click.command()
@@ -39,28 +34,24 @@ PATH = click.Path(path_type=Path)
     show_default=True,
     help="Seconds between saying `not ready` and taking no more connections, when it is told to stop.",
 )
-@click.option("--keys", metavar="FILE", type=PATH, help="Answer those alone whose key it knows: see `equipoise keys`.")
-@click.option("--admin", is_flag=True, help="Let requests load and unload what is served.")
-@click.option("--tls-cert", metavar="FILE", type=PATH, help="Speak TLS with this certificate, in PEM.")
-@click.option("--tls-key", metavar="FILE", type=PATH, help="The certificate's private key, in PEM.")
-@click.option("--tls-client-ca", metavar="FILE", type=PATH, help="Take clients alone whose certificate it signed.")
 @click.option(
     "--log",
     type=click.Choice(["json", "text", "none"]),
     help="Lines on standard error, one a request. [default: text on a terminal, else json]",
 )
+@guarding_options
 @observing_options
 def serve(
     bundles: tuple[str, ...],
     http: str,
     grpc: str | None,
     drain_s: float,
+    log: LogForm | None,
     keys: Path | None,
     admin: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
-    log: LogForm | None,
     **observing: Any,
 ) -> None:
     """Answer requests with each BUNDLE's plan: a folder, or NAME=FOLDER to call it NAME.
@@ -87,14 +78,14 @@ def serve(
         raise InputError("equipoise serve", f"{error.name} is not installed", f"run: {INSTALL}") from None
     from equipoise.serve.process import ServerSettings, bound_socket, run
 
-    known, tls = _keys(keys), _tls(tls_cert, tls_key, tls_client_ca)
-    _warn([address, *([] if calls is None else calls[:1])], known is not None, admin, tls is not None)
+    addresses = [address, *([] if calls is None else calls[:1])]
+    found = guards(addresses, keys=keys, admin=admin, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca)
     settings = ServerSettings(
         drain_s=drain_s,
         grpc=calls,
-        keys=known,
-        admin=admin,
-        tls=tls,
+        keys=found.keys,
+        admin=found.admin,
+        tls=found.tls,
         log=log or ("text" if sys.stderr.isatty() else "json"),
         observability=observability_settings(**observing),
     )
@@ -121,53 +112,6 @@ def _load(bundles: tuple[str, ...]) -> list[LoadedPlan]:
         version = str(1 + sum(plan.name == called for plan in plans))
         plans.append(load_plan(place, called, version))
     return plans
-
-
-def _keys(path: Path | None) -> KeyFile | None:
-    from equipoise.serve.gate import KeyFile
-    from equipoise.serve.keys import open_to_others
-
-    if path is None:
-        return None
-    known = KeyFile(path)
-    if open_to_others(path):
-        click.echo(f"warning: others on this machine may read or change {path}: chmod 600 {path}", err=True)
-    return known
-
-
-def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
-    from equipoise.serve.tls import Tls
-
-    if certificate is None or key is None:
-        given = [name for name, path in zip(TLS, (certificate, key, client_ca), strict=True) if path is not None]
-        if given:
-            raise InputError(given[0], "it is given by itself", f"TLS needs both {TLS[0]} and {TLS[1]}")
-        return None
-    tls = Tls(certificate, key, client_ca)
-    tls.context()
-    return tls
-
-
-def _warn(addresses: Sequence[str], keys: bool, admin: bool, tls: bool) -> None:
-    """Say what other machines could do."""
-    away = [address for address in addresses if not _is_local(address)]
-    if not away:
-        return
-    if not keys and admin:
-        needed = "give --keys too, so that not everybody who reaches it may change what is served"
-        raise InputError("--admin", f"other machines reach {away[0]}", needed)
-    if not keys:
-        click.echo(f"warning: whoever reaches {away[0]} is answered: give --keys to ask them for a key", err=True)
-    elif not tls:
-        found = f"keys come unencrypted to {away[0]}: give --tls-cert and --tls-key"
-        click.echo(f"warning: {found}, or let only a proxy that speaks TLS reach it", err=True)
-
-
-def _is_local(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 def _require_grpc() -> None:
