@@ -1,0 +1,183 @@
+"""Worker processes: they answer as the server would, and whatever becomes of them is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+
+from equipoise.errors import BundleError, StageFailed, Unavailable
+from equipoise.serve import Engine, LoadedPlan, crew, load_plan
+
+Array = NDArray[Any]
+Cascades = Callable[..., Any]
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():
+        await asyncio.sleep(0.005)
+
+
+async def loaded(made: Any, workers: int) -> LoadedPlan:
+    return await asyncio.to_thread(load_plan, made.folder, "m", "1", workers)
+
+
+def test_processes_share_the_lanes_and_every_answer_is_the_right_one(run: Run, cascade: Cascades) -> None:
+    made = cascade(lanes=2)
+    rng = np.random.default_rng(3)
+    asked = [rng.integers(0, 256, (int(rows), 2, 2), dtype=np.uint8) for rows in rng.integers(1, 10, 200)]
+
+    async def main() -> None:
+        plan = await loaded(made, 3)
+        assert plan.spec == made.loaded.spec
+        assert plan.outputs == made.loaded.outputs
+        async with Engine([plan]) as engine:
+            processes = [psutil.Process(pid) for pid in engine.pids]
+            assert len(processes) == 2
+            assert all(process.ppid() == os.getpid() for process in processes)
+            for start in range(0, len(asked), 50):
+                batch = asked[start : start + 50]
+                answers = await asyncio.gather(*(engine.infer("m", {"image": each}) for each in batch))
+                for answer, images in zip(answers, batch, strict=True):
+                    made.require_right(answer, images)
+            for process in processes:
+                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
+            made.require_right(await engine.infer("m", {"image": asked[0]}), asked[0])
+        assert not psutil.wait_procs(processes, 60)[1]
+
+    run(main())
+
+
+def test_a_death_fails_what_it_computed_and_is_over_when_the_process_is_back(
+    run: Run, cascade: Cascades, images: Array
+) -> None:
+    made = cascade()
+
+    async def main() -> None:
+        async with Engine([await loaded(made, 1)]) as engine:
+            (pid,) = engine.pids
+            os.kill(pid, signal.SIGSTOP)
+            asked = [asyncio.create_task(engine.infer("m", {"image": images})) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            assert engine.ready
+            os.kill(pid, signal.SIGKILL)
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(isinstance(each, Unavailable) and "SIGKILL" in str(each) for each in found)
+            assert not engine.ready
+            assert not engine.model_ready("m")
+            assert "died (signal SIGKILL)" in (engine.trouble("m") or "")
+            assert engine.pids == ()
+            with pytest.raises(Unavailable, match="SIGKILL"):
+                await engine.infer("m", {"image": images})
+            await until(lambda: engine.ready)
+            assert engine.pids != (pid,)
+            made.require_right(await engine.infer("m", {"image": images}), images)
+
+    run(main())
+
+
+def test_an_idle_process_is_missed_too_and_other_plans_go_on(run: Run, cascade: Cascades, images: Array) -> None:
+    made = cascade()
+    other = load_plan(made.folder, "other")
+
+    async def main() -> None:
+        async with Engine([await loaded(made, 1), other]) as engine:
+            os.kill(engine.pids[0], signal.SIGKILL)
+            await until(lambda: not engine.ready)
+            assert engine.model_ready("other")
+            made.require_right(await engine.infer("other", {"image": images}), images)
+
+    run(main())
+
+
+def test_the_fallback_answers_for_the_stage_that_was_being_computed(run: Run, cascade: Cascades, images: Array) -> None:
+    made = cascade(lanes=2, fallback=True)
+
+    async def main() -> None:
+        async with Engine([await loaded(made, 2)]) as engine:
+            living, dying = engine.pids  # lanes are given out from the last one
+            for pid in (living, dying):
+                os.kill(pid, signal.SIGSTOP)
+            begun = asyncio.create_task(engine.infer("m", {"image": images[:1]}))
+            await asyncio.sleep(0.05)
+            os.kill(dying, signal.SIGKILL)
+            os.kill(living, signal.SIGCONT)
+            answer = await begun
+            assert answer.degraded
+            np.testing.assert_allclose(answer.outputs["logits"], made.of_stage(0, images[:1]), rtol=1e-5)
+            assert engine.ready
+            made.require_right(await engine.infer("m", {"image": images}), images)
+            await until(lambda: len(engine.pids) == 2)
+
+    run(main())
+
+
+def test_what_a_runtime_raises_in_a_process_fails_its_request_alone(run: Run, tmp_path: Path, bundled: Any) -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "x"], ["value"])],
+        "look-up",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.INT64, ["n", 1])],
+        [helper.make_tensor_value_info("value", onnx.TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(np.arange(5, dtype=np.float32), "table")],
+    )
+    (tmp_path / "table").mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "table" / "model.onnx")
+    golden = {"x": np.array([[1], [2]])}
+    folder = bundled(tmp_path / "bundle", tmp_path / "table", golden, output="value", output_kind="value", batch=64)
+
+    async def main() -> None:
+        async with Engine([await asyncio.to_thread(load_plan, folder, "m", "1", 1)]) as engine:
+            pids = engine.pids
+            asked = [[[1]], [[99]], [[4], [3]]]
+            tasks = [asyncio.create_task(engine.infer("m", {"x": np.array(each)})) for each in [[[0]], *asked]]
+            _, first, poison, last = await asyncio.gather(*tasks, return_exceptions=True)
+            assert first.outputs["value"].tolist() == [[1.0]]
+            assert isinstance(poison, StageFailed)
+            assert "99" in str(poison)
+            assert last.outputs["value"].tolist() == [[4.0], [3.0]]
+            assert engine.pids == pids
+            assert engine.ready
+
+    run(main())
+
+
+def test_a_process_computes_only_what_the_bundle_was(run: Run, cascade: Cascades, images: Array) -> None:
+    old, new = cascade(), cascade(seed=1)
+
+    async def main() -> None:
+        async with Engine([await loaded(old, 1)]) as engine:
+            shutil.rmtree(old.folder)
+            new.folder.rename(old.folder)
+            os.kill(engine.pids[0], signal.SIGKILL)
+            await until(lambda: "another bundle lies here by now" in (engine.trouble("m") or ""))
+            await engine.load(await loaded(old, 1))
+            assert engine.ready
+            new.require_right(await engine.infer("m", {"image": images}), images)
+
+    run(main())
+
+
+def test_a_bundle_whose_process_dies_of_it_is_not_served(cascade: Cascades, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "PROGRAM", "import os; os.abort()")
+    with pytest.raises(BundleError, match="SIGABRT"):
+        load_plan(cascade().folder, workers=2)
+    monkeypatch.undo()
+    made = cascade()
+    (made.folder / "README.md").write_text("changed")
+    with pytest.raises(BundleError, match="README"):
+        load_plan(made.folder, workers=1)
