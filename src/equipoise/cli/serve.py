@@ -28,6 +28,14 @@ LOCAL = "127.0.0.1"
 )
 @click.option("--grpc", metavar="PORT", help="PORT of this machine, or ADDRESS:PORT, for gRPC too.")
 @click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes that compute each model, so that one that crashes takes no other down; 0: threads of the server.",
+)
+@click.option(
     "--drain-s",
     type=click.FloatRange(min=0),
     default=1.0,
@@ -45,6 +53,7 @@ def serve(
     bundles: tuple[str, ...],
     http: str,
     grpc: str | None,
+    workers: int,
     drain_s: float,
     log: LogForm | None,
     keys: Path | None,
@@ -82,6 +91,7 @@ def serve(
     found = guards(addresses, keys=keys, admin=admin, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca)
     settings = ServerSettings(
         drain_s=drain_s,
+        workers=workers,
         grpc=calls,
         keys=found.keys,
         admin=found.admin,
@@ -93,7 +103,7 @@ def serve(
         if calls is not None:
             _require_grpc()
             bound_socket(*calls, "--grpc").close()  # before models are loaded, which takes its time
-        plans = _load(bundles)
+        plans = _load(bundles, workers)
         for plan in plans:
             click.echo(f"serving {plan.name}, version {plan.version}: {plan.bundle.plan.name}")
             for note in plan.notes:
@@ -101,7 +111,7 @@ def serve(
         run(plans, listening, settings, lambda url: click.echo(f"ready at {url}"))
 
 
-def _load(bundles: tuple[str, ...]) -> list[LoadedPlan]:
+def _load(bundles: tuple[str, ...], workers: int) -> list[LoadedPlan]:
     from equipoise.serve.loading import default_name, load_plan
 
     plans: list[LoadedPlan] = []
@@ -110,7 +120,7 @@ def _load(bundles: tuple[str, ...]) -> list[LoadedPlan]:
         place = Path(folder if equals else given)
         called = name if equals and name else default_name(place)
         version = str(1 + sum(plan.name == called for plan in plans))
-        plans.append(load_plan(place, called, version))
+        plans.append(load_plan(place, called, version, workers))
     return plans
 
 

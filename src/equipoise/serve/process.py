@@ -43,6 +43,7 @@ class ServerSettings:
 
     Attributes:
         drain_s: Seconds between saying `not ready` and taking no more connections.
+        workers: Processes that compute each model; 0 for threads of this one.
         grpc: Address and port of the gRPC server; null for none.
         keys: Of those who may ask; null where everybody may.
         admin: Whether requests may change what is served.
@@ -53,6 +54,7 @@ class ServerSettings:
     """
 
     drain_s: float = 1.0
+    workers: int = 0
     grpc: tuple[str, int] | None = None
     keys: KeyFile | None = None
     admin: bool = False
@@ -119,7 +121,7 @@ async def _serve(
     statistics, plans = Statistics(), list(plans)
     async with Engine(plans, observers=[statistics, *seen.observers]) as engine:
         gate = Gate(settings.keys, admin=settings.admin)
-        repository = Repository(_sources(plans), engine) if settings.admin else None
+        repository = Repository(_sources(plans), engine, settings.workers) if settings.admin else None
         rest = Rest(engine, statistics=statistics, repository=repository, gate=gate, log=log)
         seen.add_to(rest.router, engine)
         server = _http_server(rest, settings)
