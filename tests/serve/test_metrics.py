@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import http.client
+import json
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 from equipoise.errors import DeadlineExceeded, Overloaded, StageFailed
 from equipoise.policy.cost import LaneUse
 from equipoise.serve import Engine, LoadedPlan, load_plan
-from equipoise.serve.counts import EDGES_S, Counts, Histogram
+from equipoise.serve.counts import EDGES_S, Counts, Histogram, ModelCounts
 from equipoise.serve.exposition import Exposition
 from equipoise.serve.http import Call
 from equipoise.serve.metrics import METRICS
@@ -28,6 +29,7 @@ from equipoise.serve.spending import RECENT_S, Spending
 
 Array = NDArray[Any]
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+EXAMPLES = Path(__file__).parents[2] / "examples" / "serving"
 PAGE = Path(__file__).parents[2] / "docs" / "serving" / "metrics.md"
 M = {"model": "m", "version": "1"}
 
@@ -109,6 +111,8 @@ async def test_requests_rows_stages_and_batches_are_what_was_asked(cascade: Call
     assert busy_s > 0
     assert value("equipoise_compute_seconds_sum") == pytest.approx(busy_s)
     assert value("equipoise_slo_seconds") == 0.037
+    within = value("equipoise_request_seconds_bucket", le="0.037")
+    assert value("equipoise_requests_within_slo_total") == within
     assert value("equipoise_model_ready") == 1
 
 
@@ -262,6 +266,40 @@ async def test_a_model_that_is_unloaded_has_no_series_and_one_that_is_swapped_go
         assert "equipoise_machine_usd_total" in text
         await engine.load(load_plan(made.folder, "m"))
         assert await watched.value("equipoise_requests_total", outcome="answered") == 0
+
+
+@in_a_loop
+async def test_the_memory_of_worker_processes_is_counted(cascade: Callable[..., Any]) -> None:
+    folder = cascade().folder
+    watched = Watched([load_plan(folder, "m", workers=1)])
+    async with watched.engine:
+        assert (await watched.value("equipoise_workers_resident_memory_bytes", {}) or 0) > 1e6
+    watched = Watched([load_plan(folder, "m")])
+    async with watched.engine:
+        assert await watched.value("equipoise_workers_resident_memory_bytes", {}) == 0
+
+
+def test_the_bucket_of_the_limit_ends_at_the_limit() -> None:
+    counts = ModelCounts("m", "1", 0.037, ("1",), (4,), 1, False, 0.0)
+    for seconds in (0.001, 0.037, 0.0370001, 0.05):
+        counts.request_s.add(seconds)
+    assert counts.within_limit == 2
+    assert ModelCounts("m", "1", None, ("1",), (4,), 1, False, 0.0).within_limit is None
+
+
+def test_the_examples_ask_for_what_there_is() -> None:
+    known = {metric.name for metric in METRICS} | {"process_resident_memory_bytes", "process_cpu_seconds_total"}
+    known |= {f"{m.name}_{end}" for m in METRICS if m.kind == "histogram" for end in ("bucket", "sum", "count")}
+    rules = re.findall(r"expr: (.*\n(?: {10}.*\n)*)", (EXAMPLES / "alerts.yml").read_text())
+    panels = json.loads((EXAMPLES / "dashboard.json").read_text())["panels"]
+    asked = rules + [each["expr"] for panel in panels for each in panel["targets"]]
+    assert len(rules) > 5
+    assert len(asked) > 20
+    for expression in asked:
+        names = set(re.findall(r"\b(?:equipoise|process)_\w+", expression))
+        assert names
+        assert names <= known, expression
+        assert all(expression.count(left) == expression.count(right) for left, right in ("()", "{}", "[]"))
 
 
 def test_a_value_that_equals_an_edge_lies_below_it() -> None:

@@ -125,6 +125,13 @@ class ModelCounts:
         """Requests whose answers were neither remembered nor on their way; 0 where the plan remembers nothing."""
         return self.asked - self.hits - self.joined if self.remembers else 0
 
+    @property
+    def within_limit(self) -> int | None:
+        """Requests that got answers within the p99 limit; null where there is none."""
+        if self.limit_s is None:
+            return None
+        return sum(self.request_s.counts[: self.request_s.edges.index(self.limit_s) + 1])
+
     def lane_s(self, now_s: float) -> float:
         """Seconds that its lanes could have computed until now."""
         return self.lanes * (now_s - self.since_s)

@@ -33,7 +33,7 @@ FAMILY: Mapping[str, type[Family]] = {
     "histogram": HistogramMetricFamily,
 }
 
-OPEN_METRICS = "application/openmetrics-text"
+OPEN_METRICS, END = "application/openmetrics-text", b"# EOF\n"
 
 
 class Log(Protocol):
@@ -83,7 +83,12 @@ class Exposition(Collector):
         self._workers_bytes = await asyncio.to_thread(_resident_bytes, self._engine.pids)
         open_metrics = OPEN_METRICS in call.headers.get(b"accept", b"").decode("latin-1")
         encode, content_type = choose_encoder(f"{OPEN_METRICS}; version=1.0.0" if open_metrics else "")
-        return Response(HTTPStatus.OK, encode(self._registry), ((b"content-type", content_type.encode()),))
+        parts = []
+        for family in list(self._registry.collect()):
+            parts.append(encode(_Alone(family)).removesuffix(END))
+            await asyncio.sleep(0)  # a request need not wait for a whole page to be written
+        body = b"".join([*parts, END] if open_metrics else parts)
+        return Response(HTTPStatus.OK, body, ((b"content-type", content_type.encode()),))
 
     def collect(self) -> Iterator[Metric]:
         """What Prometheus' library asks for: every metric that has a value now."""
@@ -122,6 +127,7 @@ class Exposition(Collector):
         labels = _labels(counts)
         for outcome, requests in counts.outcomes.items():
             page.add(metrics.REQUESTS, (*labels, outcome), requests)
+        page.add(metrics.WITHIN_LIMIT, labels, counts.within_limit)
         page.add(metrics.REQUEST_ROWS, labels, counts.rows)
         page.add(metrics.UNTRUSTED, labels, counts.untrusted_rows)
         page.add(metrics.DEGRADED, labels, counts.degraded)
@@ -161,6 +167,17 @@ class Exposition(Collector):
         page.add(metrics.USD, labels, spent.usd)
         page.add(metrics.USD_PER_MILLION, (*labels, "all"), spent.per_million())
         page.add(metrics.USD_PER_MILLION, (*labels, "5m"), self._spending.recent_per_million(labels))
+
+
+class _Alone(Collector):
+    """A metric by itself."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric."""
+        yield self._family
 
 
 class _Page:

@@ -34,6 +34,9 @@ PLAN = Described("equipoise_plan_info", "gauge", "1; its labels say which plan i
 LIMIT = Described("equipoise_slo_seconds", "gauge", "The plan's p99 limit, an edge of every histogram of seconds.")
 
 REQUESTS = Described("equipoise_requests_total", "counter", "Requests by what became of them.", (*MODEL, "outcome"))
+WITHIN_LIMIT = Described(
+    "equipoise_requests_within_slo_total", "counter", "Requests that got answers within the plan's p99 limit."
+)
 REQUEST_ROWS = Described("equipoise_request_rows_total", "counter", "Rows of requests that got answers.")
 UNTRUSTED = Described(
     "equipoise_untrusted_rows_total", "counter", "Rows that got an answer which the plan does not trust."

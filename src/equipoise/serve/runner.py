@@ -29,7 +29,7 @@ from equipoise.serve.cores import CoreBudget
 from equipoise.serve.crew import Crew
 from equipoise.serve.events import OUTCOME_OF, Audience, BatchEnd, RequestEnd, request_end
 from equipoise.serve.inputs import holds_missing
-from equipoise.serve.lanes import Asked, Lanes, asked_of, raised
+from equipoise.serve.lanes import Asked, Lanes, raised
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.memory import Memory
 from equipoise.serve.probes import Probes
@@ -301,17 +301,13 @@ class Runner:
             work.since_s = now_s
         pieces = [(work.feeds, work.left) for work in works]
         ends_s = now_s + self._plan.stages[stage].own.seconds(rows)
-        lane, job = self._lanes.start(stage, pieces, ends_s)
-        job.add_done_callback(partial(self._ended, stage, lane, works, rows, now_s))
+        self._lanes.start(stage, pieces, ends_s, partial(self._ended, stage, works, rows, now_s))
 
-    def _ended(
-        self, stage: int, lane: int, works: list[Work], rows: int, start_s: float, job: asyncio.Future[list[Asked]]
-    ) -> None:
+    def _ended(self, stage: int, works: list[Work], rows: int, start_s: float, lane: int, found: list[Asked]) -> None:
         now_s = monotonic()
         self._lanes.end(lane, now_s)
         if self._observers:
             self._observers.batch_ended(BatchEnd(self.loaded, stage, rows, len(works), now_s - start_s))
-        found = asked_of(job, len(works))
         for work, asked in zip(works, found, strict=True):
             if work.over:
                 continue
@@ -362,7 +358,7 @@ class Runner:
     def _crew_changed(self, lanes: Sequence[int], trouble: str | None) -> None:
         """Worker processes of some lanes have died, or are back."""
         if trouble is None:
-            self._lanes.bring_back(lanes, asyncio.get_running_loop().time())
+            self._lanes.bring_back(lanes, monotonic())
         else:
             self._crew_trouble = trouble
             self._lanes.take_down(lanes)
@@ -370,7 +366,7 @@ class Runner:
 
     def _set_down(self) -> None:
         """Find which stages can run, and send what waits for others elsewhere."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = monotonic()
         self._down = frozenset(range(len(self._queues))) if self._lanes.all_down else self._probes.broken
         for stage in self._down:
             for work in self._queues[stage].pop(len(self._queues[stage])):
