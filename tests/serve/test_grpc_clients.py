@@ -34,7 +34,7 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A process that serves, and its port for gRPC."""
     process = subprocess.Popen(
-        [*PROGRAM, "serve", *arguments, "--http", "0", "--grpc", "0"],
+        [*PROGRAM, "serve", *arguments, "--http", "0", "--grpc", "0", "--log", "none"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
