@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from equipoise.serve import load_plan
 from equipoise.serve.described import described
-from equipoise.serve.docs import page
+from equipoise.serve.docs import page, policy
+from equipoise.serve.gate import Gate, KeyFile
+from equipoise.serve.keys import add_key
 from equipoise.serve.openapi import openapi
 
 Array = NDArray[Any]
@@ -149,7 +151,7 @@ def test_the_page_is_whole_by_itself_and_safe_whatever_a_model_is_called(
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         connection.request("GET", "/docs")
         response = connection.getresponse()
-        text, policy = response.read().decode(), response.getheader("content-security-policy", "")
+        text, allowed = response.read().decode(), response.getheader("content-security-policy", "")
         connection.close()
         assert (response.status, response.getheader("content-type")) == (200, "text/html; charset=utf-8")
         tags = Tags()
@@ -163,8 +165,8 @@ def test_the_page_is_whole_by_itself_and_safe_whatever_a_model_is_called(
         script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
         assert script is not None
         digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
-        assert f"script-src 'sha256-{digest}'" in policy
-        assert policy.startswith("default-src 'none'")
+        assert f"script-src 'sha256-{digest}'" in allowed
+        assert allowed.startswith("default-src 'none'")
         actions = [found["action"] for tag, found in tags.tags if tag == "form"]
         assert actions == [f"v1/predict/{quote(NASTY, safe='')}", "v1/predict/m"]
         for action in actions:
@@ -186,3 +188,45 @@ def test_a_model_with_large_rows_has_no_example(cascade: Callable[..., Any]) -> 
 
 def test_nothing_served_is_a_page_too() -> None:
     assert "no model at this time" in page([], openapi([], []))
+
+
+def test_numbers_and_texts_are_typed_into_fields_and_the_rest_as_json(
+    cascade: Callable[..., Any], sklearn_bundle: Path
+) -> None:
+    models = [described(load_plan(sklearn_bundle, "t"), ["1"]), described(cascade().loaded, ["1"])]
+    tags = Tags()
+    tags.feed(page(models, openapi(models, [])))
+    inputs = [found for tag, found in tags.tags if tag == "input" and "name" in found]
+    assert [(found["name"], found["type"], found.get("step")) for found in inputs] == [
+        ("age", "number", "1"), ("income", "number", "any"), ("town", "text", None),
+    ]  # fmt: skip
+    labels = {found["for"] for tag, found in tags.tags if tag == "label"}
+    assert {found["id"] for tag, found in tags.tags if tag in ("input", "textarea")} == labels
+    assert len([tag for tag, _ in tags.tags if tag == "textarea"]) == 1
+
+
+def test_a_browser_without_a_key_is_asked_for_one(cascade: Callable[..., Any], served: Any, tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys.json", "shop", "infer", None)
+    with served([cascade().loaded], gate=Gate(KeyFile(tmp_path / "keys.json"))) as server:
+
+        def ask(path: str, headers: dict[str, str]) -> tuple[int, str, str]:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection.request("GET", path, None, headers)
+            response = connection.getresponse()
+            text = response.read().decode()
+            connection.close()
+            return response.status, response.getheader("content-type", ""), text
+
+        status, kind, text = ask("/docs", {"accept": "text/html,*/*"})
+        assert (status, kind) == (401, "text/html; charset=utf-8")
+        assert ("A key is needed" in text, "image" in text) == (True, False)
+        script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
+        assert script is not None
+        assert base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode() in policy()
+        html = "text/html"
+        for path, accepts in (("/docs", "*/*"), ("/openapi.json", html), ("/v2", html), ("/nowhere", html)):
+            status, kind, text = ask(path, {"accept": accepts})
+            assert (status, kind, list(json.loads(text))) == (401, "application/json", ["error"])
+        authorized = {"accept": "text/html", "authorization": f"Bearer {key}"}
+        status, kind, text = ask("/docs", authorized)
+        assert (status, "image" in text) == (200, True)

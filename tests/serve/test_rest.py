@@ -424,3 +424,22 @@ def test_outputs_that_are_no_numbers_are_null_in_json_and_themselves_in_bytes(
         connection.close()
         found = np.frombuffer(body[int(response.getheader("inference-header-content-length", "")) :], "<f4")
         np.testing.assert_array_equal(found, [np.nan, 0, 0, np.inf, 0, 4])
+
+
+def test_a_request_of_too_many_rows_is_refused_however_it_is_written(made: Any, served: Any) -> None:
+    with served([made.loaded], Limits(rows=3)) as server:
+        for rows, expected in ((3, 200), (4, 400)):
+            images = np.zeros((rows, 2, 2), np.uint8)
+            raw = {"inference-header-content-length": "0"}
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection.request("POST", INFER, images.tobytes(), raw)
+            assert connection.getresponse().status == expected
+            connection.close()
+            for path, body in (
+                (INFER, {"inputs": [tensor(images)]}),
+                (INFER, {"inputs": [tensor(images, data=images.tolist())]}),
+                (PREDICT, images.tolist()),
+                (PREDICT, {"rows": [{"image": image} for image in images.tolist()]}),
+            ):
+                status, said, _ = server.ask("POST", path, body)
+                assert (status, expected == 200 or "at most 3 are taken" in said["error"]) == (expected, True)

@@ -16,7 +16,7 @@ from equipoise.serve.loading import LoadedPlan
 
 MOST_EXAMPLE_ELEMENTS = 2_000
 """Of a row: a larger example is longer than anybody reads."""
-MOST_NAMED = 20
+MOST_NAMED, LARGEST_NAMED_BITS = 20, 32
 FLOAT_ENDS: dict[str, float] = {"float16": 65504.0, "float32": float(np.finfo(np.float32).max)}
 SAID_OF: dict[str, tuple[str, dict[str, Any], Any]] = {
     "confidence": ("how sure the model itself is of its answer, 0 to 1", {"type": "number"}, 0.9),
@@ -150,6 +150,8 @@ def _words(dtype: DType) -> str:
     if "float" in dtype:
         return "a number (null where it is missing)"
     ends = np.iinfo(dtype)
+    if ends.bits > LARGEST_NAMED_BITS:
+        return "a whole number" if ends.min else "a whole number, 0 or more"
     return f"a whole number from {ends.min:,} to {ends.max:,}"
 
 

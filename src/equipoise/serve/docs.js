@@ -1,22 +1,57 @@
 "use strict";
+const key = document.getElementById("key");
+
+function rowsOf(form) {
+  const text = form.querySelector("textarea");
+  if (text) return text.value;
+  const row = {};
+  for (const input of form.querySelectorAll("input")) {
+    const empty = input.value === "";
+    if (input.type === "checkbox") row[input.name] = input.checked;
+    else row[input.name] = empty ? null : input.type === "number" ? Number(input.value) : input.value;
+  }
+  return JSON.stringify([row]);
+}
+
+function element(name, text) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function shown(value) {
+  if (value === null) return "none";
+  return typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(4))) : String(value);
+}
+
+function tableOf(predictions) {
+  const table = element("table"), head = table.insertRow(), names = Object.keys(predictions[0]);
+  for (const name of names) head.append(element("th", name));
+  for (const answer of predictions) {
+    const row = table.insertRow();
+    for (const name of names) row.append(element("td", shown(answer[name])));
+  }
+  return table;
+}
+
+async function ask(form, answer) {
+  const headers = { "content-type": "application/json" };
+  if (key.value) headers.authorization = "Bearer " + key.value;
+  const response = await fetch(form.action, { method: "POST", headers, body: rowsOf(form) });
+  const said = await response.json();
+  if (response.ok) answer.replaceChildren(tableOf(said.predictions));
+  else answer.replaceChildren(element("p", "It was not answered (" + response.status + "): " + said.error));
+}
+
 for (const form of document.querySelectorAll("form")) {
   const answer = form.querySelector("output");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const key = document.getElementById("key").value;
-    const headers = { "content-type": "application/json" };
-    if (key) headers.authorization = "Bearer " + key;
-    answer.textContent = "Waiting for the answer ...";
+    answer.replaceChildren(element("p", "Waiting for the answer ..."));
     try {
-      const body = form.querySelector("textarea").value;
-      const response = await fetch(form.action, { method: "POST", headers, body });
-      const said = await response.text();
-      let shown = said;
-      try { shown = JSON.stringify(JSON.parse(said), null, 2); } catch { /* shown as it is */ }
-      const verdict = response.ok ? "The answer:" : "It was not answered (" + response.status + "):";
-      answer.textContent = verdict + "\n" + shown;
+      await ask(form, answer);
     } catch (error) {
-      answer.textContent = "The server cannot be reached: " + error.message;
+      answer.replaceChildren(element("p", "No answer came: " + error.message));
     }
   });
 }

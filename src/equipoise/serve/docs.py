@@ -17,6 +17,9 @@ from equipoise.serve.described import Described, Field
 from equipoise.serve.oip import SERVER_VERSION
 from equipoise.serve.openapi import example_rows
 
+MOST_INPUTS = 60
+"""More of them than that are quicker written as JSON."""
+
 
 def page(models: Sequence[Described], document: Mapping[str, Any]) -> str:
     """The page.
@@ -37,11 +40,17 @@ def page(models: Sequence[Described], document: Mapping[str, Any]) -> str:
 
 
 @cache
+def door() -> str:
+    """What a browser shows that has no key yet: where to type it in. The page itself then comes with that key."""
+    return Template(_text("door.html")).substitute(script=_text("door.js"))
+
+
+@cache
 def policy() -> str:
-    """What a browser may do with the page: run its own script, and ask this server."""
-    digest = base64.b64encode(hashlib.sha256(f"\n{_text('docs.js')}\n".encode()).digest()).decode()
+    """What a browser may do with the page, or its door: run their own scripts, and ask this server."""
+    scripts = " ".join(f"'sha256-{_digest(_text(name))}'" for name in ("docs.js", "door.js"))
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; connect-src 'self'; "
+        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; connect-src 'self'; "
         "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
     )
 
@@ -51,19 +60,14 @@ def _model(model: Described, number: int) -> str:
     versions = f"Version {', '.join(model.versions)}." if len(model.versions) == 1 else (
         f"Versions {', '.join(model.versions)}; the last one answers where none is asked for."
     )  # fmt: skip
-    rows = example_rows(model)
-    example = None if rows is None else "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n]"
-    if example is None:
-        tried = (
-            "<p>A row of it is too large to be typed here: send it from a program, as a list of rows, to "
-            f"<code>POST /{escape(address)}</code>.</p>"
-        )
-    else:
-        tried = (
-            f'<form action="{escape(address)}" method="post"><p><label for="rows-{number}">Rows, made up: put your own '
-            f'in their place</label></p><textarea id="rows-{number}" spellcheck="false">{escape(example)}</textarea>'
-            "<p><button>Ask</button></p><pre><output></output></pre></form>"
-        )
+    typed = _inputs(model, number)
+    tried = (
+        "<p>A row of it is too large to be typed here: send it from a program, as a list of rows, to "
+        f"<code>POST /{escape(address)}</code>.</p>"
+        if typed is None
+        else f'<form action="{escape(address)}" method="post">{typed}<p><button>Ask</button></p>'
+        "<output></output></form>"
+    )
     return (
         f'<section aria-labelledby="model-{number}"><h2 id="model-{number}">{escape(model.name)}</h2>'
         f'<p class="soft">{escape(versions)}</p>'
@@ -73,12 +77,43 @@ def _model(model: Described, number: int) -> str:
     )
 
 
+def _inputs(model: Described, number: int) -> str | None:
+    """Where rows are typed in: a field for each number or text, or all as JSON; null where they are too long."""
+    rows = example_rows(model)
+    if rows is None:
+        return None
+    if all(not isinstance(field.example, list) for field in model.takes) and len(model.takes) <= MOST_INPUTS:
+        return (
+            f"<div>{''.join(_input(field, f'row-{number}-{place}') for place, field in enumerate(model.takes))}</div>"
+        )
+    example = "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n]"
+    return (
+        f'<p><label for="rows-{number}">Rows, made up: put your own in their place</label></p>'
+        f'<textarea id="rows-{number}" spellcheck="false">{escape(example)}</textarea>'
+    )
+
+
+def _input(field: Field, place: str) -> str:
+    kind = 'type="text"'
+    if isinstance(field.example, bool):
+        kind = 'type="checkbox"'
+    elif not isinstance(field.example, str):
+        kind = f'type="number" step="{1 if isinstance(field.example, int) else "any"}" value="{field.example}"'
+    name = escape(field.name)
+    return f'<p><label for="{place}">{name}</label><br><input id="{place}" name="{name}" {kind}></p>'
+
+
 def _table(fields: Sequence[Field]) -> str:
     rows = "".join(
         f'<tr><th scope="row"><code>{escape(field.name)}</code></th><td>{escape(field.words)}</td></tr>'
         for field in fields
     )
     return f"<table>{rows}</table>"
+
+
+def _digest(script: str) -> str:
+    """Of a script as it stands in a page, between line ends."""
+    return base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode()
 
 
 def _operations(document: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:

@@ -27,7 +27,7 @@ from equipoise.errors import (
 )
 from equipoise.serve.compression import MIN_BYTES, accepted, deflated
 from equipoise.serve.described import Described, described
-from equipoise.serve.docs import page, policy
+from equipoise.serve.docs import door, page, policy
 from equipoise.serve.engine import Engine
 from equipoise.serve.extensions import Extensions
 from equipoise.serve.gate import Gate
@@ -41,6 +41,7 @@ from equipoise.serve.http import (
     Limits,
     Receive,
     Response,
+    Room,
     Route,
     Router,
     Send,
@@ -77,6 +78,7 @@ WATCH_AFTER_S = 0.05
 MOST_IGNORED_DIGITS = 5
 """Of the length of a body that is thrown away unread: 99,999 bytes."""
 OCTETS_HEADER: Header = (b"content-type", b"application/octet-stream")
+DOCS = "/docs"
 HTML_HEADER: Header = (b"content-type", b"text/html; charset=utf-8")
 CHALLENGE_HEADER: Header = (b"www-authenticate", b'Bearer realm="equipoise"')
 CLIENT_GONE = 499
@@ -110,6 +112,7 @@ class Rest:
         self._gate = gate or Gate()
         self._log = log or Log("none")
         self._limits = limits or Limits()
+        self._room = Room(self._limits.together_bytes)
         self._router = Router()
         self._extensions = Extensions(engine, self._limits, statistics, repository)
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
@@ -123,7 +126,7 @@ class Rest:
         self._router.add("GET", "/v2/health/ready", self._ready, role=None)
         self._router.add("GET", "/v2", self._server)
         self._router.add("GET", "/openapi.json", self._openapi)
-        self._router.add("GET", "/docs", self._docs)
+        self._router.add("GET", DOCS, self._docs)
 
     @property
     def router(self) -> Router:
@@ -141,7 +144,7 @@ class Rest:
         start_s = time.monotonic()
         headers = dict(scope["headers"])
         name = request_id(headers)
-        call = Call(headers, receive, {}, name, Access(name.decode(), scope["method"]))
+        call = Call(headers, receive, {}, name, Access(name.decode(), scope["method"]), self._room)
         try:
             response = await self._respond(scope, call)
         except ClientGone:
@@ -162,6 +165,8 @@ class Rest:
             return error_response(error.status, str(error), (CLOSE_HEADER,) if error.close else ())
         except ServeError as error:
             call.access.error = type(error).__name__
+            if isinstance(error, Unauthorized) and _is_page(call):
+                return _html(HTTPStatus.UNAUTHORIZED, door())
             if isinstance(error, StageFailed):
                 log_failure(log, "a model failed on a request", error.__cause__ or error, call.access)
             return error_response(STATUS[type(error)], str(error), _error_headers(error, call.headers))
@@ -198,9 +203,7 @@ class Rest:
 
     async def _docs(self, call: Call) -> Response:  # noqa: ARG002
         models = self._described()
-        shown = page(models, openapi(models, self._extensions.names))
-        headers = (HTML_HEADER, (b"content-security-policy", policy().encode()))
-        return Response(HTTPStatus.OK, shown.encode("utf-8", "replace"), headers)
+        return _html(HTTPStatus.OK, page(models, openapi(models, self._extensions.names)))
 
     def _described(self) -> list[Described]:
         return [described(self._engine.plan(name), self._engine.versions(name)) for name in self._engine.models]
@@ -312,6 +315,16 @@ def _has_much_to_send(headers: Mapping[bytes, bytes]) -> bool:
     """Whether a body stands behind a head that would take longer to throw away than a connection takes to make."""
     told = headers.get(b"content-length", b"0")
     return b"transfer-encoding" in headers or not told.isdigit() or len(told) > MOST_IGNORED_DIGITS
+
+
+def _is_page(call: Call) -> bool:
+    """Whether a browser asks for the page, which cannot send a key before a person has typed it in."""
+    return call.access.route == DOCS and b"html" in call.headers.get(b"accept", b"")
+
+
+def _html(status: HTTPStatus, text: str) -> Response:
+    headers = (HTML_HEADER, (b"content-security-policy", policy().encode()))
+    return Response(status, text.encode("utf-8", "replace"), headers)
 
 
 def _with_blobs(response: Response, blobs: Sequence[bytes]) -> Response:
