@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 
@@ -40,9 +41,11 @@ def client(port: int, images: Sequence[Array], asked: list[int], answers: list[t
             return
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGTERM, 2), (signal.SIGINT, 2)]
+)
 def test_a_signal_under_load_loses_no_request(
-    cascade: Callable[..., Any], serving: Any, number: signal.Signals
+    cascade: Callable[..., Any], serving: Any, number: signal.Signals, workers: int
 ) -> None:
     made = cascade(lanes=2)
     rng = np.random.default_rng(0)
@@ -50,9 +53,11 @@ def test_a_signal_under_load_loses_no_request(
     expected = [[code + 1 for code in made.expected(each)["equipoise_stage"]] for each in images]
     asked: list[list[int]] = [[] for _ in range(6)]
     answers: list[list[tuple[int, Any]]] = [[] for _ in range(6)]
-    with serving(f"m={made.folder}") as server:
+    with serving(f"m={made.folder}", "--workers", str(workers)) as server:
         process, port = server.process, server.port
         assert server.said[0] == "serving m, version 1: cascade"
+        children = psutil.Process(process.pid).children()
+        assert len(children) == workers
         clients = [
             threading.Thread(target=client, args=(port, images, *mine)) for mine in zip(asked, answers, strict=True)
         ]
@@ -60,10 +65,13 @@ def test_a_signal_under_load_loses_no_request(
             each.start()
         while min(map(len, answers)) < 20:
             time.sleep(0.005)
-        process.send_signal(number)
+        for each in (*children, process):  # as a terminal and some supervisors do
+            each.send_signal(number)
         for each in clients:
             each.join()
         assert process.wait(60) == 0
+        assert not psutil.wait_procs(children, 60)[1]
+        assert "Traceback" not in server.errors.read_text()
     for mine, found in zip(asked, answers, strict=True):
         assert [(status, said.get("id")) for status, said in found] == [(200, str(place)) for place in mine]
         for place, (_, answer) in zip(mine, found, strict=True):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,37 @@ def test_a_process_computes_only_what_the_bundle_was(run: Run, cascade: Cascades
             new.require_right(await engine.infer("m", {"image": images}), images)
 
     run(main())
+
+
+def test_health_tells_of_a_dead_process(cascade: Cascades, served: Any, images: Array) -> None:
+    made = cascade()
+    paths = ("/v2/health/ready", "/v2/models/m/ready", "/v2/models/m/versions/1/ready")
+    with served([load_plan(made.folder, "m", "1", 1)]) as server:
+
+        def statuses() -> set[int]:
+            return {server.ask("GET", path)[0] for path in paths}
+
+        assert statuses() == {200}
+        os.kill(server.engine.pids[0], signal.SIGKILL)
+        while statuses() != {503}:
+            time.sleep(0.005)
+        status, said, headers = server.ask("POST", "/v1/predict/m", {"rows": images.tolist()})
+        assert (status, headers.get("connection")) == (503, None)
+        assert "SIGKILL" in said["error"]
+        while statuses() != {200}:
+            time.sleep(0.005)
+        assert server.ask("POST", "/v1/predict/m", {"rows": images.tolist()})[0] == 200
+
+
+def test_processes_end_with_a_server_that_is_killed(cascade: Cascades, serving: Any) -> None:
+    with serving(f"m={cascade(lanes=2).folder}", "--workers", "2") as server:
+        children = psutil.Process(server.process.pid).children()
+        assert len(children) == 2
+        children[0].suspend()
+        server.process.kill()
+        assert psutil.wait_procs(children[1:], 60)[1] == []
+        children[0].resume()
+        assert psutil.wait_procs(children, 60)[1] == []
 
 
 def test_a_bundle_whose_process_dies_of_it_is_not_served(cascade: Cascades, monkeypatch: pytest.MonkeyPatch) -> None:
