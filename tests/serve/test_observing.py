@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import random
 import re
 import resource
@@ -253,6 +254,19 @@ def test_segments_end_by_size_and_by_age_and_files_go(end: RequestEnd, folder: P
                 time.sleep(0.01)
     assert len(list(folder.iterdir())) == 3
     assert len(rows_of(folder)) == 3
+
+
+def test_files_have_their_time_even_where_nobody_asks_anything(
+    end: RequestEnd, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ObservationLog(ObservationSettings(folder)) as log:
+        log.request_ended(end)
+    (path,) = folder.iterdir()
+    monkeypatch.setattr(module, "TIDY_S", 0.0)
+    with ObservationLog(ObservationSettings(folder, keep_s=3600.0)):
+        os.utime(path, (0, 0))
+        while path.exists():
+            time.sleep(0.01)
 
 
 def test_what_a_full_queue_cannot_take_is_dropped_and_counted(

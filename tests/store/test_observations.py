@@ -160,6 +160,29 @@ def test_a_batch_that_does_not_fit_on_the_disk_leaves_the_segment_whole(tmp_path
     assert ids(tmp_path) == ["a", "c"]
 
 
+def test_a_parquet_file_that_does_not_fit_leaves_its_segment_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("a", "b" * 100_000):
+        segment = Segment(tmp_path)
+        segment.append(batch_of(name, name[::-1]))
+        segment.close()
+    old, new = files(tmp_path)
+    tidied = tmp_path / "tidied"
+    tidied.mkdir()
+    (tmp_path / old).rename(tidied / old)
+    tidy(tidied)
+    (tmp_path / new).rename(tidied / new)
+    bound, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
+    try:
+        with pytest.raises(OSError, match="large"):
+            tidy(tidied, keep_bytes=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bound, most))
+    assert files(tidied) == [new]  # the old one made room, and went first
+    assert tidy(tidied) == 1
+    assert len(ids(tidied)) == 2
+
+
 def test_files_go_when_they_have_had_their_time(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         segment = Segment(tmp_path)

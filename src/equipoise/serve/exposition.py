@@ -212,6 +212,6 @@ def _labels(counts: ModelCounts) -> tuple[str, str]:
 def _resident_bytes(pids: Iterable[int]) -> int:
     held = 0
     for pid in pids:
-        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+        with suppress(psutil.Error):  # it ended meanwhile
             held += psutil.Process(pid).memory_info().rss
     return held

@@ -23,6 +23,7 @@ FLUSH_S = 0.5
 MOST_WAITING, MOST_WAITING_BYTES = 100_000, 64 << 20
 WAKE_BYTES = MOST_WAITING_BYTES // 4
 MOST_AT_ONCE = 10_000
+TIDY_S = 600.0
 DAY_S = 86_400.0
 
 log = logging.getLogger(__name__)
@@ -74,14 +75,14 @@ class ObservationLog:
         # Each of the two is only ever raised by one thread, so that no lock is needed.
         self._bytes_in = self._bytes_out = 0
         self._segment: Segment | None = None
-        self._segment_since_s = 0.0
+        self._segment_since_s = self._tidied_s = 0.0
         self._failing = self._ending = False
         self._wake = Event()
         self._writer = Thread(target=self._write_on, name="equipoise-observations", daemon=True)
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="equipoise-observations-tidy")
 
     def __enter__(self) -> ObservationLog:
-        self._tidier.submit(self._tidy)
+        self._tidy_soon()
         self._writer.start()
         return self
 
@@ -136,7 +137,9 @@ class ObservationLog:
             if self._segment is not None and (not more or self._is_full(self._segment)):
                 self._segment.close()
                 self._segment = None
-                self._tidier.submit(self._tidy)
+                self._tidy_soon()
+            elif time.monotonic() - self._tidied_s >= TIDY_S:
+                self._tidy_soon()  # files have their time even where nobody asks anything
 
     def _write(self, seen: list[Seen]) -> None:
         self._bytes_out += sum(each.held_bytes for each in seen)
@@ -155,6 +158,10 @@ class ObservationLog:
     def _is_full(self, segment: Segment) -> bool:
         age_s = time.monotonic() - self._segment_since_s
         return segment.torn or segment.bytes >= self._settings.segment_bytes or age_s >= self._settings.segment_s
+
+    def _tidy_soon(self) -> None:
+        self._tidied_s = time.monotonic()
+        self._tidier.submit(self._tidy)
 
     def _tidy(self) -> None:
         settings = self._settings

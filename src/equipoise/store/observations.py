@@ -108,14 +108,13 @@ def tidy(folder: Path, keep_s: float | None = None, keep_bytes: int | None = Non
         with _locked(path) as free:
             if free:
                 path.unlink(missing_ok=True)
+    _delete_expired(folder, keep_s, keep_bytes)  # first of all: a new file may need the room
     made = 0
     for path in _found(folder, NAME):
         if path.suffix == SEGMENT:
             with _locked(path) as free:
                 made += free and _make_parquet(path)
-    files = [_log_file(path) for path in _found(folder, NAME) if path.suffix == PARQUET]
-    for name in expired([file for file in files if file is not None], time.time(), keep_s, keep_bytes):
-        (folder / name).unlink(missing_ok=True)
+    _delete_expired(folder, keep_s, keep_bytes)
     return made
 
 
@@ -176,13 +175,23 @@ def _make_parquet(path: Path) -> bool:
     table = None if finished.exists() else _whole_batches(path)
     if table is not None and len(table):
         unfinished = path.with_name(f".{finished.name}{UNFINISHED}")
-        with unfinished.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(finished)
+        try:
+            with unfinished.open("wb") as file:
+                pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.rename(finished)
+        except OSError:
+            unfinished.unlink(missing_ok=True)  # it would fill the disk further
+            raise
     path.unlink()
     return table is not None and bool(len(table))
+
+
+def _delete_expired(folder: Path, keep_s: float | None, keep_bytes: int | None) -> None:
+    files = [_log_file(path) for path in _found(folder, NAME) if path.suffix == PARQUET]
+    for name in expired([file for file in files if file is not None], time.time(), keep_s, keep_bytes):
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager
