@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,13 @@ Asked = tuple[dict[str, Array], Array] | Exception
 """Outputs of a piece and how sure the stage is of each row, or what its runtime raised."""
 
 
+Ended = Callable[[int, list[Asked]], object]
+"""Is told, in the event loop, which lane has ended its batch and what came of each piece."""
+Job = tuple[Ask, Sequence[Piece], asyncio.AbstractEventLoop, Ended]
+
+
 class Lanes:
-    """A plan's lanes.
+    """A plan's lanes, each with a thread of its own: a batch costs the loop one queue and one call, and no future.
 
     Args:
         name: Of the model, for the names of the threads.
@@ -41,7 +48,9 @@ class Lanes:
         self._asks = asks
         self._busy: set[int] = set()
         self._down: set[int] = set()
-        self._threads = ThreadPoolExecutor(len(asks), thread_name_prefix=f"equipoise-{name}")
+        self._jobs: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in asks]
+        for lane, jobs in enumerate(self._jobs):
+            Thread(target=_compute, args=(lane, jobs), name=f"equipoise-{name}-{lane}", daemon=True).start()
 
     @property
     def idle(self) -> bool:
@@ -53,12 +62,12 @@ class Lanes:
         """Whether no lane can compute."""
         return len(self._down) == len(self._asks)
 
-    def start(self, stage: int, pieces: Sequence[Piece], ends_s: float) -> tuple[int, asyncio.Future[list[Asked]]]:
-        """Compute a batch of a stage in a free lane, and say in which."""
+    def start(self, stage: int, pieces: Sequence[Piece], ends_s: float, ended: Ended) -> None:
+        """Compute a batch of a stage in a free lane."""
         lane = self.free.pop()
         self._busy.add(lane)
         self.free_at_s[lane] = ends_s
-        return lane, asyncio.get_running_loop().run_in_executor(self._threads, ask, self._asks[lane][stage], pieces)
+        self._jobs[lane].put((self._asks[lane][stage], pieces, asyncio.get_running_loop(), ended))
 
     def end(self, lane: int, now_s: float) -> None:
         """A batch has ended."""
@@ -85,7 +94,8 @@ class Lanes:
 
     def close(self) -> None:
         """End the threads, without waiting for what they compute."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for jobs in self._jobs:
+            jobs.put(None)
 
 
 def ask(stage: Ask, pieces: Sequence[Piece]) -> list[Asked]:
@@ -106,17 +116,21 @@ def ask(stage: Ask, pieces: Sequence[Piece]) -> list[Asked]:
     return [asked for asked in found if asked is not None]
 
 
-def asked_of(job: asyncio.Future[list[Asked]], pieces: int) -> list[Asked]:
-    """What came of each piece of a batch that has ended, however it did."""
-    if job.cancelled():
-        return [RuntimeError("the server is being closed")] * pieces
-    error = job.exception()
-    return job.result() if error is None else [RuntimeError(repr(error))] * pieces
-
-
 def raised(asked: Asked) -> bool:
     """Whether a runtime raised on a piece."""
     return isinstance(asked, Exception) and not isinstance(asked, Unavailable)
+
+
+def _compute(lane: int, jobs: SimpleQueue[Job | None]) -> None:
+    while (job := jobs.get()) is not None:
+        stage, pieces, loop, ended = job
+        try:
+            found = ask(stage, pieces)
+        except BaseException as error:  # the thread must live on: without it the lane would never be free again
+            found = [RuntimeError(repr(error))] * len(pieces)
+        with suppress(RuntimeError):  # the loop is over, and nobody waits any more
+            loop.call_soon_threadsafe(ended, lane, found)
+        del job, stage, pieces, found
 
 
 def _by_shape(feeds: Sequence[Mapping[str, Array]]) -> list[list[int]]:

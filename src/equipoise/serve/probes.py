@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from equipoise.serve.cores import CoreShare
-from equipoise.serve.lanes import Asked, Lanes, asked_of, raised
+from equipoise.serve.lanes import Asked, Lanes, raised
 
 Array = NDArray[Any]
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
@@ -68,8 +68,7 @@ class Probes:
     def start(self, ends_s: float) -> None:
         """Ask a stage that is due, in a free lane, on cores that were taken for it."""
         stage = self.due.pop()
-        lane, job = self._lanes.start(stage, [(self._row, None)], ends_s)
-        job.add_done_callback(partial(self._asked, stage, lane))
+        self._lanes.start(stage, [(self._row, None)], ends_s, partial(self._asked, stage))
 
     def close(self) -> None:
         """Ask no more."""
@@ -77,10 +76,10 @@ class Probes:
         for timer in self._timers.values():
             timer.cancel()
 
-    def _asked(self, stage: int, lane: int, job: asyncio.Future[list[Asked]]) -> None:
+    def _asked(self, stage: int, lane: int, asked: list[Asked]) -> None:
         loop = asyncio.get_running_loop()
         self._lanes.end(lane, loop.time())
-        (found,) = asked_of(job, 1)
+        (found,) = asked
         self._suspects.discard(stage)
         if raised(found):
             self.trouble = f"{self._names[stage]} fails on a golden row of its own bundle ({found})"
