@@ -18,6 +18,7 @@ import pytest
 from equipoise.errors import StageFailed
 from equipoise.serve.gate import Gate as KeyGate
 from equipoise.serve.gate import KeyFile
+from equipoise.serve.http import Limits
 from equipoise.serve.keys import add_key
 from equipoise.serve.logs import Log
 
@@ -28,6 +29,11 @@ BODY = {
     "id": "sam@home",
     "inputs": [{"name": "image", "datatype": "UINT8", "shape": [2, 2, 2], "data": IMAGES.ravel().tolist()}],
 }
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.002)
 
 
 class Models:
@@ -253,3 +259,30 @@ def test_what_fails_in_a_model_is_told_with_its_place_and_without_its_words(
     assert record.exc_info is not None
     assert not isinstance(record.exc_info[1], StageFailed)
     assert "cannot compute" not in record.getMessage()
+
+
+def test_bodies_that_are_on_their_way_share_one_room(cascade: Callable[..., Any], served: Any) -> None:
+    head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 199000\r\n\r\n".encode()
+    limits = Limits(body_bytes=200_000, together_bytes=300_000)
+    with served([cascade().loaded], limits) as server:
+
+        def start(size: int) -> socket.socket:
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+            connection.sendall(head + b" " * size)
+            return connection
+
+        with start(198_000) as first:
+            wait_until(lambda: server.rest._room._free_bytes == 300_000 - 198_000)
+            with start(300_000 - 198_000 + 1) as second:
+                response = http.client.HTTPResponse(second)
+                response.begin()
+                assert (response.status, response.getheader("connection")) == (503, "close")
+                assert "300,000 bytes" in json.loads(response.read())["error"]
+            assert server.ask("POST", INFER, BODY)[0] == 200
+            first.sendall(b" " * 1000)
+            response = http.client.HTTPResponse(first)
+            response.begin()
+            assert response.status == 400
+        with start(100_000):
+            wait_until(lambda: server.rest._room._free_bytes < 300_000)
+        wait_until(lambda: server.rest._room._free_bytes == 300_000)

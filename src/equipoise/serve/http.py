@@ -40,6 +40,7 @@ class Limits:
         elements: Numbers or texts of one of its arrays.
         depth: Lists within lists.
         body_s: Seconds until its body is whole: one that never comes would hold its connection, and a shutdown, open.
+        together_bytes: Bytes of all bodies, of all requests, that are not whole yet.
     """
 
     body_bytes: int = 64 << 20
@@ -48,6 +49,7 @@ class Limits:
     elements: int = 8_000_000
     depth: int = 16
     body_s: float = 60.0
+    together_bytes: int = 1 << 30
 
 
 class HttpError(Exception):
@@ -106,6 +108,34 @@ def request_id(headers: Mapping[bytes, bytes]) -> bytes:
     return b"%s-%x" % (PROCESS, next(_requests))
 
 
+class Room:
+    """What bodies that are not whole yet may take of the memory, all together.
+
+    Args:
+        most_bytes: So much; what waits in the connections' own buffers, 64 KiB each, is not counted.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = self._free_bytes = most_bytes
+
+    def take(self, size: int) -> None:
+        """Take some.
+
+        Raises:
+            HttpError: There is not so much.
+        """
+        if size > self._free_bytes:
+            found = (
+                f"bodies of {self._most_bytes:,} bytes together are on their way, as much as is taken; come again later"
+            )
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, found, close=True)
+        self._free_bytes -= size
+
+    def give_back(self, size: int) -> None:
+        """Give back what was taken."""
+        self._free_bytes += size
+
+
 @dataclass(frozen=True)
 class Call:
     """A request.
@@ -116,6 +146,7 @@ class Call:
         names: What stood at the places of the route's names.
         request_id: Its name in headers and logs (see `request_id`).
         access: What its log line will say.
+        room: Where its body stays until it is whole.
     """
 
     headers: dict[bytes, bytes]
@@ -123,6 +154,7 @@ class Call:
     names: dict[str, str] = field(default_factory=dict)
     request_id: bytes = b""
     access: Access = field(default_factory=Access)
+    room: Room = field(default_factory=lambda: Room(Limits().together_bytes))
 
     async def body(self, limits: Limits) -> bytes:
         """Its body, no longer compressed.
@@ -154,17 +186,23 @@ class Call:
 
     async def _received(self, most_bytes: int) -> bytes:
         parts: list[bytes] = []
-        size = 0
+        size = taken = 0
         more = True
-        while more:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            parts.append(message.get("body", b""))
-            more = message.get("more_body", False)
-            size += len(parts[-1])
-            if size > most_bytes:
-                raise _too_large(size, most_bytes)
+        try:
+            while more:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                parts.append(message.get("body", b""))
+                more = message.get("more_body", False)
+                size += len(parts[-1])
+                if size > most_bytes:
+                    raise _too_large(size, most_bytes)
+                if more:
+                    self.room.take(size - taken)
+                    taken = size
+        finally:
+            self.room.give_back(taken)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
