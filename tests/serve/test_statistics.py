@@ -35,6 +35,8 @@ def test_requests_and_batches_are_counted_by_model_version(cascade: Callable[...
     statistics = Statistics()
     statistics.request_ended(RequestEnd(first, "answered", 3, None, 0.5, 0.2, 0.25, (0,), answer()))
     statistics.request_ended(RequestEnd(first, "answered", 3, None, 0.001, answer=answer(cached=True)))
+    joined = RequestEnd(first, "answered", 3, None, 0.002, 0.2, 0.25, (0,), answer(), joined=True)
+    statistics.request_ended(joined)
     for outcome in ("shed", "late", "left", "unavailable", "failed"):
         statistics.request_ended(RequestEnd(first, outcome, 2, None, 1.0))
     for rows in (3, 3, 1, EXACT_SIZES, EXACT_SIZES + 1, 1000):
@@ -43,8 +45,8 @@ def test_requests_and_batches_are_counted_by_model_version(cascade: Callable[...
     assert (found.rows, found.batches) == (3, 6)
     totals = {name: getattr(found, name) for name in ("success", "fail", "queue", "compute", "cache_hit", "cache_miss")}
     assert {name: (total.count, total.ns) for name, total in totals.items()} == {
-        "success": (2, 501_000_000), "fail": (5, 5_000_000_000), "queue": (1, 200_000_000),
-        "compute": (1, 250_000_000), "cache_hit": (1, 1_000_000), "cache_miss": (1, 500_000_000),
+        "success": (3, 503_000_000), "fail": (5, 5_000_000_000), "queue": (1, 200_000_000),
+        "compute": (1, 250_000_000), "cache_hit": (2, 3_000_000), "cache_miss": (1, 500_000_000),
     }  # fmt: skip
     assert {rows: total.count for rows, total in found.sizes.items()} == {
         1: 1, 3: 2, EXACT_SIZES: 1, 2 * EXACT_SIZES: 1, 1024: 1,
@@ -53,7 +55,7 @@ def test_requests_and_batches_are_counted_by_model_version(cascade: Callable[...
     assert statistics.of("m", "2").success.count == 0
     statistics.request_ended(RequestEnd(second, "answered", 1, None, 1.0, answer=answer()))
     assert statistics.of("m", "2").success.count == 1
-    assert statistics.of("m", "1").success.count == 2
+    assert statistics.of("m", "1").success.count == 3
 
 
 def test_memory_is_the_same_whatever_sizes_come(cascade: Callable[..., Any]) -> None:

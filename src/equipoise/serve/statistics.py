@@ -45,14 +45,14 @@ class ModelStatistics:
 
     Attributes:
         last_ms: When a request was last over, in milliseconds since 1970; 0 for never.
-        rows: Rows that were computed for requests that got their answers; what was remembered is not among them.
+        rows: Rows that were computed for requests that got their answers; those of cache hits are not among them.
         batches: Batches of all stages.
         success: Requests that got their answers, and their seconds from arrival to answer.
         fail: Requests that did not: refused, late, failed, or left by their clients.
         queue: Their seconds in queues, of those that got computed answers.
         compute: Their seconds in batches, likewise.
-        cache_hit: Requests whose answers were remembered.
-        cache_miss: Requests whose answers were not; none where the plan remembers nothing.
+        cache_hit: Requests whose answers were remembered, or being computed for an equal request already.
+        cache_miss: Requests whose answers were neither; none where the plan remembers nothing.
         sizes: Rows of a batch to how many there were and their seconds.
     """
 
@@ -86,7 +86,7 @@ class Statistics:
             model.fail.add(end.total_s)
             return
         model.success.add(end.total_s)
-        if end.answer.cached:
+        if end.answer.cached or end.joined:
             model.cache_hit.add(end.total_s)
             return
         model.rows += end.rows
