@@ -279,6 +279,30 @@ async def test_the_memory_of_worker_processes_is_counted(cascade: Callable[..., 
         assert await watched.value("equipoise_workers_resident_memory_bytes", {}) == 0
 
 
+def test_a_server_counts_what_it_refused_before_a_model_was_asked(
+    cascade: Callable[..., Any], serving: Any, images: Array
+) -> None:
+    with serving(f"m={cascade().folder}", "--log", "none", "--price", "7") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+
+        def ask(method: str, path: str, body: Any = None) -> str:
+            connection.request(method, path, body)
+            return connection.getresponse().read().decode()
+
+        for body in ("{", "[]", json.dumps(images[:1].tolist())):
+            ask("POST", "/v1/predict/m", body)
+        ask("GET", "/nowhere")
+        found = series(ask("GET", "/metrics"))
+        connection.close()
+    statuses = {
+        status: found["equipoise_responses_total", frozenset({("status", status)})] for status in ("200", "400", "404")
+    }
+    assert statuses == {"200": 1, "400": 2, "404": 1}
+    assert found["equipoise_requests_total", frozenset((M | {"outcome": "answered"}).items())] == 1
+    assert found["equipoise_machine_usd_per_hour", frozenset()] == 7
+    assert found["equipoise_model_ready", frozenset(M.items())] == 1
+
+
 def test_the_bucket_of_the_limit_ends_at_the_limit() -> None:
     counts = ModelCounts("m", "1", 0.037, ("1",), (4,), 1, False, 0.0)
     for seconds in (0.001, 0.037, 0.0370001, 0.05):
@@ -354,7 +378,7 @@ async def test_the_page_tells_of_every_metric_and_of_no_other(cascade: Callable[
         written, dropped = 0, {"queue_full": 0, "not_written": 0}
 
     async with watched.engine:
-        exposition = Exposition(watched.engine, watched.counts, log=Log())
+        exposition = Exposition(watched.engine, watched.counts, log=Log(), statuses={200: 1})
         told = {
             (family.name + "_total" * (family.type == "counter"), family.type)
             for family in families(await scraped(exposition))

@@ -56,6 +56,7 @@ class Exposition(Collector):
         counts: An observer of that engine.
         usd_per_hour: Price of the machine; null for what the plans were made with, the highest where they differ.
         log: The log of observations; null for none.
+        statuses: What transports have answered, by status; it is read at each scrape.
         clock: Seconds that never go back, the clock of `counts`.
     """
 
@@ -65,9 +66,11 @@ class Exposition(Collector):
         counts: Counts,
         usd_per_hour: float | None = None,
         log: Log | None = None,
+        statuses: Mapping[int | str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._counts, self._log, self._clock = engine, counts, log, clock
+        self._statuses: Mapping[int | str, int] = {} if statuses is None else statuses
         self._given_usd_per_hour = usd_per_hour
         self._usd_per_hour = usd_per_hour or 0.0
         self._spending = Spending(clock())
@@ -101,6 +104,8 @@ class Exposition(Collector):
         page.add(metrics.WORKERS_MEMORY, (), self._workers_bytes)
         page.add(metrics.PRICE, (), self._usd_per_hour)
         page.add(metrics.MACHINE_USD, (), self._spending.usd)
+        for status, responses in self._statuses.items():
+            page.add(metrics.RESPONSES, (str(status),), responses)
         for loaded, counts in zip(served, counted, strict=True):
             self._requests(page, counts)
             self._stages(page, counts, now_s)

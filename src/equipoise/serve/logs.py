@@ -74,9 +74,13 @@ class Log:
     Args:
         form: `json` for one object a line, `text` for people, `none` for nothing at all.
         file: Number of the open file that lines go to.
+
+    Attributes:
+        statuses: Requests by the status that they ended with; counted whatever is written.
     """
 
     def __init__(self, form: LogForm, file: int = STDERR) -> None:
+        self.statuses: dict[int | str, int] = {}
         self._on = form != "none"
         self._file = file
         self._render = _json_line if form == "json" else _text_line
@@ -102,6 +106,7 @@ class Log:
             seconds: From its head to its answer.
             answer_bytes: Bytes of the answer's body.
         """
+        self.statuses[status] = self.statuses.get(status, 0) + 1
         if self._on:
             self._put(
                 {

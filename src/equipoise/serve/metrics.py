@@ -33,6 +33,12 @@ MODEL_READY = Described("equipoise_model_ready", "gauge", "1 while a model versi
 PLAN = Described("equipoise_plan_info", "gauge", "1; its labels say which plan is served.", (*MODEL, "plan", "digest"))
 LIMIT = Described("equipoise_slo_seconds", "gauge", "The plan's p99 limit, an edge of every histogram of seconds.")
 
+RESPONSES = Described(
+    "equipoise_responses_total",
+    "counter",
+    "Requests of any kind by the status that they ended with: a number of HTTP, or gRPC's name.",
+    ("status",),
+)
 REQUESTS = Described("equipoise_requests_total", "counter", "Requests by what became of them.", (*MODEL, "outcome"))
 WITHIN_LIMIT = Described(
     "equipoise_requests_within_slo_total", "counter", "Requests that got answers within the plan's p99 limit."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -47,9 +47,17 @@ class Observability:
         self._settings, self._counts, self._log = settings, counts, log
         self.observers: list[Observer] = [each for each in (counts, log, traces) if each is not None]
 
-    def add_to(self, router: Router, engine: Engine) -> None:
-        """Answer `/metrics` for those who may ask the models of an engine."""
-        router.add("GET", "/metrics", Exposition(engine, self._counts, self._settings.usd_per_hour, self._log).answer)
+    def add_to(self, router: Router, engine: Engine, statuses: Mapping[int | str, int] | None = None) -> None:
+        """Answer `/metrics` for those who may ask the models of an engine.
+
+        Args:
+            router: Where.
+            engine: What is served.
+            statuses: What transports have answered, by status; it is read at each scrape.
+        """
+        router.add(
+            "GET", "/metrics", Exposition(engine, self._counts, self._settings.usd_per_hour, self._log, statuses).answer
+        )
 
 
 @contextmanager

@@ -123,7 +123,7 @@ async def _serve(
         gate = Gate(settings.keys, admin=settings.admin)
         repository = Repository(_sources(plans), engine, settings.workers) if settings.admin else None
         rest = Rest(engine, statistics=statistics, repository=repository, gate=gate, log=log)
-        seen.add_to(rest.router, engine)
+        seen.add_to(rest.router, engine, log.statuses)
         server = _http_server(rest, settings)
         loop = asyncio.get_running_loop()
 
