@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,6 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from equipoise.cli.main import main
 from equipoise.errors import InputError
+from equipoise.serve.grpc import SERVICE
 from equipoise.serve.tls import Tls
 
 
@@ -149,3 +151,23 @@ def test_clients_show_who_they_are_where_they_must(
         context = ssl.create_default_context(cafile=str(certificate))
         context.load_cert_chain(*known)
         assert asked(server.port, context)[0] == 200
+
+
+def test_grpc_speaks_tls_with_the_same_files(
+    cascade: Callable[..., Any], serving: Any, tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    certificate, key = files
+    known = signed(tmp_path / "tls", "known")
+    options = ("--tls-cert", str(certificate), "--tls-key", str(key), "--tls-client-ca", str(known[0]))
+    root = certificate.read_bytes()
+    mine = grpc.ssl_channel_credentials(root, known[1].read_bytes(), known[0].read_bytes())
+    with serving(f"m={cascade().folder}", "--grpc", "0", *options) as server:
+        (place,) = [line.removeprefix("ready at grpcs://") for line in server.said if "grpcs://" in line]
+        for channel, code in (
+            (grpc.secure_channel(place, mine), grpc.StatusCode.OK),
+            (grpc.secure_channel(place, grpc.ssl_channel_credentials(root)), grpc.StatusCode.UNAVAILABLE),
+            (grpc.insecure_channel(place), grpc.StatusCode.UNAVAILABLE),
+        ):
+            with channel:
+                call = channel.unary_unary(f"/{SERVICE}/ServerLive").future(b"", timeout=60)
+                assert call.code() is code
