@@ -22,6 +22,10 @@ def test_without_options_nothing_is_kept_and_nothing_is_sent() -> None:
     assert (settings.usd_per_hour, settings.observations, settings.otlp) == (None, None, None)
 
 
+def test_only_what_comes_with_a_trace_may_be_traced() -> None:
+    assert observability_settings(**NOTHING | {"otlp": "http://x", "trace_share": 0.0}).trace_share == 0.0
+
+
 def test_inputs_are_not_kept_unless_that_is_asked_for() -> None:
     settings = observability_settings(**NOTHING | {"observations": Path("log")})
     assert settings.observations is not None
@@ -52,6 +56,7 @@ def test_times_and_sizes(time: str, size: str, seconds: float | None, number: in
         ({"observe_keep": "1d"}, "--observe-keep"),
         ({"observe_keep_bytes": "1GB"}, "--observe-keep-bytes"),
         ({"trace_share": 0.5}, "--trace-share"),
+        ({"otlp": "http://x", "trace_share": -0.1}, "--trace-share"),
         *(({"observations": Path("x"), "observe_share": share}, "--observe-share") for share in (0.0, 1.5, -1.0)),
         *(
             ({"observations": Path("x"), "observe_keep": text}, "--observe-keep")

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from numpy.typing import NDArray
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -20,6 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import SpanKind, StatusCode
+from tritonclient.grpc import service_pb2 as pb
 
 from equipoise.errors import InputError, Overloaded
 from equipoise.serve import Engine
@@ -125,6 +127,25 @@ def test_a_request_that_comes_with_a_trace_joins_it_and_does_as_it_says(
         assert root.parent is not None
         assert (root.context.trace_id, root.parent.span_id) == (int(TRACE, 16), int(PARENT, 16))
         assert (root.attributes or {})["equipoise.request_id"] == "name"
+
+
+def test_a_call_over_grpc_joins_the_trace_of_its_metadata(
+    cascade: Callable[..., Any], grpc_served: Any, images: Array
+) -> None:
+    spans = Spans(0.0)
+    tensor = {"name": "image", "datatype": "UINT8", "shape": images.shape}
+    message = pb.ModelInferRequest(model_name="m", inputs=[tensor], raw_input_contents=[images.tobytes()])
+    with (
+        grpc_served([cascade().loaded], observers=[spans.traces]) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for flags in ("00", "01"):
+            metadata = (("traceparent", f"00-{TRACE}-{PARENT}-{flags}"),)
+            call(message.SerializeToString(), metadata=metadata, timeout=60)
+    (root,) = spans.roots
+    assert root.parent is not None
+    assert (root.parent.trace_id, root.parent.span_id) == (int(TRACE, 16), int(PARENT, 16))
 
 
 @pytest.mark.parametrize("traceparent", [None, b"", b"\xff", b"00-0-0-01", f"00-{'0' * 32}-{PARENT}-01".encode()])

@@ -89,7 +89,7 @@ def observability_settings(
             keep_s=_seconds("30d" if observe_keep is None else observe_keep),
             keep_bytes=_bytes("10GB" if observe_keep_bytes is None else observe_keep_bytes),
         )
-    return ObservabilitySettings(price, logged, otlp, _share("--trace-share", trace_share))
+    return ObservabilitySettings(price, logged, otlp, _share("--trace-share", trace_share, least=0.0))
 
 
 def _require_otel() -> None:
@@ -106,10 +106,10 @@ def _need(option: str, value: object, **given: object) -> None:
             raise InputError(other, f"found it without {option}", f"give {option} too")
 
 
-def _share(option: str, value: float | None) -> float:
+def _share(option: str, value: float | None, least: float = 1e-6) -> float:
     share = 1.0 if value is None else value
-    if not 0 < share <= 1:
-        raise InputError(option, f"found {share}", "needed a share above 0, up to 1")
+    if not least <= share <= 1:
+        raise InputError(option, f"found {share}", f"needed a share from {least:g} to 1")
     return share
 
 
