@@ -178,3 +178,16 @@ def test_what_bytes_alone_do_not_say_is_refused() -> None:
     spec = TensorSpec(name="x", dtype="float32", shape=(None, None))
     with pytest.raises(BadRequest, match="2 free axes"):
         raw_array(spec, memoryview(b"1234"), Limits())
+    spec = TensorSpec(name="x", dtype="string", shape=(None, 2))
+    with pytest.raises(BadRequest, match="several texts a row"):
+        raw_array(spec, memoryview(b"1234"), Limits())
+
+
+@pytest.mark.parametrize("shape", [(None,), (None, 1), (None, None)])
+def test_a_body_of_bytes_alone_is_one_text_of_a_model_of_texts(shape: tuple[int | None, ...]) -> None:
+    spec = TensorSpec(name="x", dtype="string", shape=shape)
+    for text in ("", "Zürich", "a" * 1000):
+        found = raw_array(spec, memoryview(text.encode()), Limits())
+        assert (found.dtype, found.shape, found.item()) == (object, (1,) * len(shape), text)
+    with pytest.raises(BadRequest, match="not UTF-8"):
+        raw_array(spec, memoryview(b"\xff"), Limits())

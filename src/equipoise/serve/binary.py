@@ -60,11 +60,15 @@ def element_count(name: str, shape: Sequence[int], limits: Limits) -> int:
 def raw_array(tensor: TensorSpec, data: memoryview, limits: Limits) -> Array:
     """The only input of a model from a body that holds nothing else; how many bytes there are says its free axis.
 
+    For a model of texts the body is one text, without its length, and one row.
+
     Raises:
         BadRequest: They do not say it.
     """
     if tensor.dtype == "string":
-        raise BadRequest(f"input {tensor.name!r} takes text: its shape cannot be told from bytes alone")
+        if any(axis not in (1, None) for axis in tensor.shape[1:]):
+            raise BadRequest(f"input {tensor.name!r} takes several texts a row, and a body of bytes alone holds one")
+        return _texts(tensor.name, memoryview(LENGTH.pack(len(data)) + data), 1).reshape([1] * len(tensor.shape))
     free = [place for place, axis in enumerate(tensor.shape) if place == 0 or axis is None]
     if len(free) > 1:
         raise BadRequest(f"input {tensor.name!r} has {len(free)} free axes: its shape cannot be told from bytes alone")
