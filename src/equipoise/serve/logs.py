@@ -122,7 +122,7 @@ class Log:
                     "status": status,
                     "error": access.error,
                     "rows": access.rows,
-                    "seconds": seconds,
+                    "seconds": round(seconds, 6),
                     "bytes": answer_bytes,
                 }
             )
@@ -239,11 +239,12 @@ def _second(time_s: int) -> str:
 def _json_line(record: Record) -> bytes:
     said = {name: value for name, value in record.items() if value is not None}
     said["time"] = _time(record["time"])
+    line: bytes | None
     try:
         line = orjson.dumps(said)
     except TypeError:  # half of a surrogate pair in a name, or a value of another kind
-        line = b"\xff"
-    if not line.isascii():
+        line = None
+    if line is None or not line.isascii():
         line = json.dumps(said, default=repr).encode()
     return line + b"\n"
 

@@ -16,9 +16,11 @@ import uvicorn
 import uvloop
 
 from equipoise.errors import InputError
+from equipoise.host.environment import memory_bytes
 from equipoise.serve.connections import Patience, Watch, allow_connections
 from equipoise.serve.engine import Engine
 from equipoise.serve.gate import Gate, KeyFile
+from equipoise.serve.http import Limits
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.logs import Log, LogForm, logged
 from equipoise.serve.observability import Observability, ObservabilitySettings, observability
@@ -122,7 +124,7 @@ async def _serve(
     async with Engine(plans, observers=[statistics, *seen.observers]) as engine:
         gate = Gate(settings.keys, admin=settings.admin)
         repository = Repository(_sources(plans), engine, settings.workers) if settings.admin else None
-        rest = Rest(engine, statistics=statistics, repository=repository, gate=gate, log=log)
+        rest = Rest(engine, _limits(), statistics=statistics, repository=repository, gate=gate, log=log)
         seen.add_to(rest.router, engine, log.statuses)
         server = _http_server(rest, settings)
         loop = asyncio.get_running_loop()
@@ -166,6 +168,11 @@ def _sources(plans: Iterable[LoadedPlan]) -> dict[str, dict[str, Path]]:
     for plan in plans:
         sources.setdefault(plan.name, {})[plan.version] = plan.bundle.folder
     return sources
+
+
+def _limits() -> Limits:
+    """The usual ones, and bodies on their way may take a quarter of the memory at most."""
+    return Limits(together_bytes=min(Limits.together_bytes, memory_bytes() // 4))
 
 
 def _http_server(rest: Rest, settings: ServerSettings) -> _Server:
