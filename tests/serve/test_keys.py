@@ -114,5 +114,5 @@ def test_a_file_that_is_not_there(path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "100", "0/s", "-1/s", "1.5/s", "1/d", "1/s ", "1e9/s", "٣/s", "9" * 20 + "/s"])
 def test_rates_are_read_as_people_write_them(text: str) -> None:
     assert (parsed_rate("100/s"), parsed_rate("1/h")) == (Rate(100, 1.0), Rate(1, 3600.0))
-    with pytest.raises(ValueError, match="needed one like"):
+    with pytest.raises(InputError, match="needed a rate like"):
         parsed_rate(text)

@@ -58,7 +58,7 @@ def parsed_rate(text: str) -> Rate:
         text: A whole number of requests, and `/s`, `/m` or `/h`. As many may come at once.
 
     Raises:
-        ValueError: It is something else.
+        InputError: It is something else.
 
     Example:
         >>> parsed_rate("30/m")
@@ -66,7 +66,7 @@ def parsed_rate(text: str) -> Rate:
     """
     found = RATE.fullmatch(text)
     if found is None:
-        raise ValueError(f"found the rate {text!r}; needed one like 100/s, 30/m or 1000/h")
+        raise InputError("--rate", f"found {text!r}", "needed a rate like 100/s, 30/m or 1000/h")
     return Rate(int(found[1]), PERIODS_S[found[2]])
 
 
@@ -120,8 +120,10 @@ def add_key(path: Path, name: str, role: Role, rate: str | None) -> str:
         The key, which is nowhere else.
 
     Raises:
-        InputError: The name is taken or cannot be used, or the file cannot.
+        InputError: The name is taken, or it, the rate or the file cannot be used.
     """
+    if rate is not None:
+        parsed_rate(rate)
     if re.fullmatch(NAME, name) is None:
         raise InputError("NAME", f"found {name!r}", "needed letters, digits and . _ @ -, at most 64")
     key = PREFIX + secrets.token_urlsafe(KEY_BYTES)

@@ -200,6 +200,7 @@ def logged(form: LogForm) -> Iterator[Log]:
     try:
         yield log
     finally:
+        logging.captureWarnings(False)
         root.removeHandler(handler)
         log.close()
 
