@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from equipoise.serve import load_plan
 from equipoise.serve.described import described
 from equipoise.serve.docs import page, policy
+from equipoise.serve.extensions import REPOSITORY, STATISTICS
 from equipoise.serve.gate import Gate, KeyFile
 from equipoise.serve.keys import add_key
 from equipoise.serve.openapi import openapi
@@ -230,3 +231,14 @@ def test_a_browser_without_a_key_is_asked_for_one(cascade: Callable[..., Any], s
         authorized = {"accept": "text/html", "authorization": f"Bearer {key}"}
         status, kind, text = ask("/docs", authorized)
         assert (status, "image" in text) == (200, True)
+
+
+def test_what_does_not_work_is_not_in_the_document(cascade: Callable[..., Any]) -> None:
+    models = [described(cascade().loaded, ["1"])]
+    every = set(openapi(models, [STATISTICS, REPOSITORY])["paths"])
+    fewer = set(openapi(models, [])["paths"])
+    assert every - fewer == {
+        "/v2/models/stats", "/v2/models/m/stats", "/v2/models/m/versions/{version}/stats", "/v2/repository/index",
+        "/v2/repository/models/{model}/load", "/v2/repository/models/{model}/unload",
+    }  # fmt: skip
+    assert fewer < every

@@ -83,14 +83,22 @@ def _server_paths(extensions: set[str]) -> Json:
     }
     if STATISTICS in extensions:
         paths["/v2/models/stats"] = {"get": _operation("stats", SERVER, "What all models have done", _stats())}
-    if REPOSITORY in extensions:
-        asked = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
-        entry = _object({"name": text, "version": text, "state": text, "reason": text})
-        listed = _operation(
-            "index", REPOSITORY_TAG, "Models that can be served", {"type": "array", "items": entry}, asked, needed=False
-        )
-        paths["/v2/repository/index"] = {"post": listed}
-    return paths
+    return paths | (_repository_paths() if REPOSITORY in extensions else {})
+
+
+def _repository_paths() -> Json:
+    text = {"type": "string"}
+    asked = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
+    known = {"type": "array", "items": _object({"name": text, "version": text, "state": text, "reason": text})}
+    index = _operation("index", REPOSITORY_TAG, "Models that can be served", known, asked, needed=False)
+    load = _operation("load", REPOSITORY_TAG, "Serve a model, as its bundle is by now", ANY)
+    unload = _operation("unload", REPOSITORY_TAG, "Serve a model no longer", ANY)
+    named = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    return {
+        "/v2/repository/index": {"post": index},
+        "/v2/repository/models/{model}/load": {"post": load, "parameters": [named]},
+        "/v2/repository/models/{model}/unload": {"post": unload, "parameters": [named]},
+    }
 
 
 def _model_paths(model: Described, number: int, counts: bool) -> Json:
