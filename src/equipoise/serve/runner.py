@@ -25,6 +25,7 @@ from equipoise.policy.overload import Degrade, Load, Shed, admit
 from equipoise.policy.route import End, entry_stage, next_stage
 from equipoise.policy.schedule import Start, next_batch
 from equipoise.policy.served import served_plan
+from equipoise.serve.alarm import Alarm
 from equipoise.serve.cores import CoreBudget
 from equipoise.serve.crew import Crew
 from equipoise.serve.events import OUTCOME_OF, Audience, BatchEnd, RequestEnd, request_end
@@ -70,8 +71,7 @@ class Runner:
         self._crew_trouble = ""
         digest = loaded.bundle.plan.content_digest
         self._memory = None if plan.cache is None else Memory(plan.cache, digest, loaded.name, loaded.version)
-        self._wake: asyncio.TimerHandle | None = None
-        self._wake_s = inf
+        self._alarm = Alarm(self._start)
         self._closed = False
         self._open = 0
         self._idle = asyncio.Event()
@@ -150,8 +150,7 @@ class Runner:
     def close(self) -> None:
         """End the threads; requests that are still here fail."""
         self._closed = True
-        if self._wake is not None:
-            self._wake.cancel()
+        self._alarm.cancel()
         self._probes.close()
         self._fail_waiting()
         self._cores.leave()
@@ -202,8 +201,7 @@ class Runner:
         if waiter.timer is not None:
             waiter.timer.cancel()
         if self._observers:
-            now_s = monotonic()
-            self._observers.request_ended(request_end(self.loaded, work, waiter, future, now_s))
+            self._observers.request_ended(request_end(self.loaded, work, waiter, future, monotonic()))
         if not work.over:
             work.waiters.remove(waiter)
             if not work.waiters:
@@ -212,9 +210,7 @@ class Runner:
     def _expire(self, work: Work, waiter: Waiter) -> None:
         if not waiter.future.done():
             since_s = monotonic() - work.arrival_s
-            message = (
-                f"{self.loaded.name} has no answer {since_s:.3g} s after the request came, and its deadline passed"
-            )
+            message = f"{self.loaded.name} has no answer {since_s:.3g} s after the request came; its deadline passed"
             waiter.future.set_exception(DeadlineExceeded(message))
 
     def _abandon(self, work: Work) -> None:
@@ -256,7 +252,7 @@ class Runner:
             ]
             step = next_batch(self._plan, queues, now_s)
             if not isinstance(step, Start):
-                self._wake_at(step.at_s)
+                self._alarm.set(step.at_s)
                 break
             if not self._cores.take():
                 return
@@ -280,19 +276,6 @@ class Runner:
             self._expire(work, waiter)
         self._close(work)
         return False
-
-    def _wake_at(self, at_s: float | None) -> None:
-        if at_s is None or (self._wake is not None and self._wake_s <= at_s):
-            return
-        if self._wake is not None:
-            self._wake.cancel()
-        self._wake_s = at_s
-        self._wake = asyncio.get_running_loop().call_at(at_s, self._woken)
-
-    def _woken(self) -> None:
-        self._wake = None
-        # A timer may fire a clock tick early, and the wait would then be asked for again and again.
-        self._start(max(self._wake_s, monotonic()))
 
     def _launch(self, stage: int, works: list[Work], now_s: float) -> None:
         rows = sum(work.rows for work in works)
