@@ -78,6 +78,48 @@ def test_one_who_leaves_disturbs_nobody_and_is_not_computed(
     run(main())
 
 
+def test_batches_are_counted_in_rows_and_requests_stay_whole(
+    run: Run, cascade: Cascades, gate: Any, images: Array
+) -> None:
+    made = cascade()
+
+    async def main() -> None:
+        async with Engine([made.gated(0, gate)]) as engine:
+            asked = [images[:rows] for rows in (1, 3, 1, 2, 3, 4)]
+            tasks = [asyncio.create_task(engine.infer("m", {"image": each})) for each in asked]
+            await gate.reached(1)
+            gate.open.set()
+            for answer, each in zip(await asyncio.gather(*tasks), asked, strict=True):
+                made.require_right(answer, each)
+        assert gate.batches == [1, 4, 2, 3, 4]
+
+    run(main())
+
+
+@pytest.mark.parametrize("deadline_s", [None, 0.02])
+def test_a_lane_is_free_when_its_thread_is_whatever_became_of_who_asked(
+    run: Run, cascade: Cascades, gate: Any, images: Array, deadline_s: float | None
+) -> None:
+    made = cascade()
+
+    async def main() -> None:
+        async with Engine([made.gated(0, gate)]) as engine:
+            gone = asyncio.create_task(engine.infer("m", {"image": images[:1]}, deadline_s=deadline_s))
+            await gate.reached(1)
+            if deadline_s is None:
+                gone.cancel()
+            (left,) = await asyncio.gather(gone, return_exceptions=True)
+            assert isinstance(left, asyncio.CancelledError if deadline_s is None else DeadlineExceeded)
+            waiting = asyncio.create_task(engine.infer("m", {"image": images[1:2]}))
+            await asyncio.sleep(0.02)
+            assert gate.batches == [1]
+            gate.open.set()
+            made.require_right(await waiting, images[1:2])
+        assert gate.batches == [1, 1]
+
+    run(main())
+
+
 @pytest.mark.parametrize("distrust", ["refer", "simple", "default"])
 def test_what_is_not_trusted_is_told_as_the_plan_itself_tells_it(
     run: Run, cascade: Cascades, images: Array, distrust: str
