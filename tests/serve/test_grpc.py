@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 
 from equipoise.execute.plan import open_plan
-from equipoise.serve import load_plan
+from equipoise.serve import grpc_server, load_plan
 from equipoise.serve.binary import array_bytes
+from equipoise.serve.events import RequestEnd
 from equipoise.serve.grpc import MOST_CHARACTERS, SERVICE
 from equipoise.serve.http import Limits
 from equipoise.store.bundle import read_bundle
@@ -336,3 +339,44 @@ def test_a_server_that_ends_says_so(made: Any, grpc_served: Any, connect: Callab
         server.call_soon(server.engine.close)
         wait_until(lambda: not server.engine._accepting)
         assert client.refused("ModelInfer", image(ONE))[0] is Code.UNAVAILABLE
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """A frame of HTTP/2."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def who_reads_nothing(message: bytes) -> bytes:
+    """All that a client sends for a call, when it gives the server no room to answer in."""
+    no_room = frame(4, 0, 0, (4).to_bytes(2, "big") + bytes(4))
+    fields = ((":method", "POST"), (":scheme", "http"), (":path", f"/{SERVICE}/ModelInfer"), (":authority", "x"),
+              ("content-type", "application/grpc"), ("te", "trailers"))  # fmt: skip
+    head = b"".join(b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in field) for field in fields)
+    body = b"\0" + len(message).to_bytes(4, "big") + message
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_room + frame(1, 4, 1, head) + frame(0, 1, 1, body)
+
+
+def test_who_reads_nothing_does_not_keep_the_server_from_its_end(
+    made: Any, grpc_served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_server, "UNREAD_S", 0.1)
+    ends: list[RequestEnd] = []
+    with socket.socket() as mute:
+        with grpc_served([made.loaded], observers=[Ends(ends)]) as server:
+            mute.connect(("127.0.0.1", server.port))
+            mute.sendall(who_reads_nothing(image(ONE).SerializeToString()))
+            wait_until(lambda: len(ends) == 1)
+        assert ends[0].outcome == "answered"
+
+
+@dataclass
+class Ends:
+    """An observer that keeps what it is told of requests."""
+
+    ends: list[RequestEnd]
+
+    def request_ended(self, end: RequestEnd) -> None:
+        self.ends.append(end)
+
+    def batch_ended(self, end: Any) -> None:
+        pass

@@ -96,6 +96,7 @@ class GrpcService:
     Attributes:
         limits: What a request may be at most.
         calls: How many have come.
+        unanswered: How many of them have no answer yet.
         ending: Whether those that come from now on are refused, as `UNAVAILABLE`.
     """
 
@@ -112,7 +113,7 @@ class GrpcService:
         self._log = log or Log("none")
         self._gate = gate or Gate()
         self.limits = limits or Limits()
-        self.calls = 0
+        self.calls = self.unanswered = 0
         self.ending = False
         self._extensions = Extensions(engine, self.limits, statistics, models)
         self._rpcs = {
@@ -150,6 +151,7 @@ class GrpcService:
 
     async def _respond(self, rpc: Rpc, context: Context) -> bytes:
         self.calls += 1
+        self.unanswered += 1
         start_s = time.monotonic()
         headers = {_bytes(name): _bytes(value) for name, value in context.invocation_metadata() or ()}
         access = Access(request_id(headers).decode(), "gRPC", rpc.name)
@@ -172,6 +174,7 @@ class GrpcService:
             code, said = Code.INTERNAL, "the server failed on this request; its log says more"
             log_failure(log, "a request failed in the server itself", error, access)
         finally:
+            self.unanswered -= 1
             self._log.access(access, code.name, time.monotonic() - start_s, len(answer))
         await context.abort(code, _shortened(said), tuple(trailers))
         raise AssertionError  # what aborts never returns

@@ -15,8 +15,18 @@ QUIET_S = 0.05
 """Nothing may have come for so long before the server stops ..."""
 MOST_QUIET_S = 2.0
 """... unless it has waited this long for it."""
+UNREAD_S = 20.0
+"""How long clients may still take to read their answers, once all calls have one."""
 CALLS_S = 86_400.0
-"""How long calls that were taken in may still take at the end: each of them has an end of its own, before that."""
+"""How long calls may still take at the end: each of them has an end of its own, before that."""
+OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),  # two servers of one port would each get some of its requests
+    ("grpc.max_concurrent_streams", 1000),  # of a connection; clients keep more to themselves until there is room
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.keepalive_time_ms", 60_000),  # who is gone without a word is noticed, and its calls end
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,8 @@ class GrpcServer:
         """Take no more calls, and wait until those that were taken in are answered.
 
         gRPC would tell calls that have come, but were not begun, that they were cancelled, which no client tries again.
-        So they are begun first, and told that the server is unavailable.
+        So they are begun first, and told that the server is unavailable. A client that does not read its answer is hung
+        up on in the end.
         """
         self.service.ending = True
         for _ in range(round(MOST_QUIET_S / QUIET_S)):
@@ -45,7 +56,13 @@ class GrpcServer:
             await asyncio.sleep(QUIET_S)
             if self.service.calls == before:
                 break
-        await self.server.stop(CALLS_S)
+        stopping = asyncio.ensure_future(self.server.stop(CALLS_S))
+        while self.service.unanswered:
+            await asyncio.sleep(QUIET_S)
+        await asyncio.wait([stopping], timeout=UNREAD_S)
+        if not stopping.done():
+            await self.server.stop(None)
+        await stopping
 
 
 async def grpc_server(service: GrpcService, address: str, port: int, tls: Tls | None = None) -> GrpcServer:
@@ -61,13 +78,8 @@ async def grpc_server(service: GrpcService, address: str, port: int, tls: Tls | 
         InputError: It cannot listen there, or a file cannot be used.
     """
     limits = service.limits
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", min(limits.body_bytes, limits.inflated_bytes)),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # two servers of one port would each get some of its requests
-        ]
-    )
+    most_bytes = min(limits.body_bytes, limits.inflated_bytes)
+    server = grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", most_bytes)])
     server.add_generic_rpc_handlers((service.handler,))
     place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     credentials = None if tls is None else _credentials(tls)
