@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from equipoise.errors import StageFailed
 from equipoise.serve import Engine
 
 Array = NDArray[Any]
@@ -101,5 +103,55 @@ def test_high_priority_gets_the_last_stage_and_no_remembered_answer_of_an_early_
         assert not answer.cached
         assert answer.stage.tolist() == [1] * len(images)
         np.testing.assert_allclose(answer.outputs["logits"], made.of_stage(1, images), rtol=1e-5, atol=1e-6)
+
+    run(main())
+
+
+def test_what_is_remembered_is_of_one_name_and_version(
+    run: Run, cascade: Cascades, images: Array, cache_rule: Any
+) -> None:
+    made, other = cascade(cache=cache_rule), cascade(cache=cache_rule, seed=1)
+    plans = [made.loaded, replace(made.loaded, version="2"), replace(made.loaded, name="n")]
+
+    async def main() -> None:
+        async with Engine(plans) as engine:
+            for name, version in (("m", "1"), ("m", "2"), ("n", "1")):
+                for cached in (False, True):
+                    answer = await engine.infer(name, {"image": images}, version=version)
+                    assert (answer.model, answer.version, answer.cached) == (name, version, cached)
+            await engine.load(other.loaded)
+            answer = await engine.infer("m", {"image": images}, version="1")
+            assert not answer.cached
+            other.require_right(answer, images)
+
+    run(main())
+
+
+def test_an_answer_that_the_fallback_gave_for_a_broken_stage_is_not_remembered(
+    run: Run, cascade: Cascades, gate: Any, unsure: Array, cache_rule: Any
+) -> None:
+    made = cascade(fallback=True, cache=cache_rule)
+    gate.raises_on = lambda batch: True
+
+    async def main() -> None:
+        async with Engine([made.gated(1, gate)]) as engine:
+            broken = asyncio.create_task(engine.infer("m", {"image": unsure[1:2]}))
+            await gate.reached(1)
+            waiting = [asyncio.create_task(engine.infer("m", {"image": unsure[:1]})) for _ in range(2)]
+            gate.open.set()
+            with pytest.raises(StageFailed):
+                await broken
+            assert [(answer.degraded, answer.cached) for answer in await asyncio.gather(*waiting)] == [
+                (True, False)
+            ] * 2
+            assert (await engine.infer("m", {"image": unsure[:1]})).degraded
+            gate.raises_on = lambda batch: False
+            answer = await engine.infer("m", {"image": unsure[:1]})
+            while answer.degraded:
+                assert not answer.cached
+                await asyncio.sleep(0.01)
+                answer = await engine.infer("m", {"image": unsure[:1]})
+            assert not answer.cached
+            made.require_right(answer, unsure[:1])
 
     run(main())
