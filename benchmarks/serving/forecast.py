@@ -3,7 +3,8 @@
 Three plans on CIFAR-10 (a model one row at a time, a larger one in batches, a cascade of both with a cache) are served
 under Poisson arrivals and a real trace at 50% and 80% of what they can answer. Each run's batches are noted in the
 server; the simulator then gets the same arrivals, draws from those seconds, and must find the same latencies, batch
-sizes and depths. Then the rate at which the p99 crosses the plan's limit is looked for, in both.
+sizes and depths. It knows the engine alone: what a request takes outside of it, in HTTP, is measured beforehand, one
+request at a time, and added. Then the rate at which the p99 crosses the plan's limit is looked for, in both.
 
     python benchmarks/serving/forecast.py             # about 25 minutes
     python benchmarks/serving/forecast.py --quick
@@ -25,7 +26,7 @@ from crossing import crossing
 from load import Seen, closed, open_loop, pin
 from numpy.typing import NDArray
 from observed import PROGRAM
-from questions import target
+from questions import shuffled, target
 from server import GENERATOR_CORE, SERVER_CORE, free_port, started
 from traffic import TRAFFIC, any_question, popular
 
@@ -38,7 +39,9 @@ LOADS = (0.5, 0.8)
 SURE = 0.9
 QUESTIONS, POPULAR = 500, 4000
 SIMULATIONS = 5
-PATIENCE_S = 30.0
+CACHE_ENTRIES = 300
+RATES = 8
+PATIENCE_S = 5.0
 """Own deadline of requests where a crossing is looked for: with the plan's limit they would be refused before it."""
 MOST_OFF = {"p50": 0.15, "p99": 0.25, "batch": 0.10, "depth": 0.10, "rate": 0.05}
 LEAST_SHARE = 0.02
@@ -55,6 +58,7 @@ class Case:
         rows: Images that are asked for.
         repeats: Whether some are asked far more often than others.
         lookup_s: Seconds of a look-up in its cache.
+        outside_s: Seconds of a request outside of the engine: HTTP, and the ways there and back.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Case:
     rows: Array
     repeats: bool
     lookup_s: float = 0.0
+    outside_s: float = 0.0
 
     def questions(self, requests: int, seed: int) -> Array:
         """Which image each request asks for."""
@@ -78,6 +83,8 @@ class Run:
         depth: Deepest stage of each answer, -1 for a remembered one: [answers].
         batch_rows: Rows of each stage's batches.
         simulated: What the simulator made of the same arrivals.
+        engine_s: Seconds of each answer within the engine.
+        outside_s: Seconds of a request outside of the engine.
     """
 
     seen: Seen
@@ -85,6 +92,12 @@ class Run:
     depth: Array
     batch_rows: tuple[Array, ...]
     simulated: tuple[Simulation, ...]
+    engine_s: Array
+    outside_s: float
+
+    def simulated_s(self, q: float) -> float:
+        """A quantile of the simulated latencies, as a client would see them."""
+        return self.outside_s + float(np.mean([np.quantile(one.answer_s, q) for one in self.simulated]))
 
 
 def main() -> None:
@@ -93,7 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of each run (default: %(default)s)")
     parser.add_argument("--plan", action="append", help="only plans whose name has this in it")
     options = parser.parse_args()
-    seconds = 6.0 if options.quick else options.seconds
+    seconds, loads, rates = (3.0, LOADS[:1], 3) if options.quick else (options.seconds, LOADS, RATES)
     claims: list[Claim] = []
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="equipoise-forecast-") as place:
@@ -101,17 +114,17 @@ def main() -> None:
             if options.plan and not any(part in case.name for part in options.plan):
                 continue
             pin(GENERATOR_CORE)
-            capacity_rps = capacity(case, 5.0, Path(place))
-            say(f"{case.name}: {capacity_rps:.1f} requests/s at most")
-            figures[case.name] = {"capacity_rps": capacity_rps}
+            case, capacity_rps = calibrated(case, min(5.0, seconds), Path(place))
+            say(f"{case.name}: {capacity_rps:.1f} requests/s at most, {case.outside_s * 1e3:.2f} ms outside the engine")
+            figures[case.name] = {"capacity_rps": capacity_rps, "outside_s": case.outside_s}
             for kind, arrivals in TRAFFIC.items():
-                for share in LOADS:
+                for share in loads:
                     found = run(case, arrivals(share * capacity_rps, seconds, seed=1), seconds, Path(place))
                     label = f"{case.name}, {kind}, {share:.0%}"
                     mine, figures[case.name][f"{kind} {share}"] = compared(label, found)
                     claims += mine
                     say("; ".join(f"{claim.what} {claim.found:.1%}" for claim in mine[:-1]))
-            off, figures[case.name]["crossing"] = crossed(case, capacity_rps, seconds / 2, Path(place))
+            off, figures[case.name]["crossing"] = crossed(case, capacity_rps, seconds / 2, rates, Path(place))
             what = f"{case.name}: rate at which the p99 crosses the limit"
             claims.append(at_most(what, off, MOST_OFF["rate"]))
     report("The simulator's forecast, beside the server", claims, figures, options)
@@ -128,7 +141,7 @@ def cases(folder: Path) -> list[Case]:
     first = single.direct.stages.stages[0]
     unsure = np.exp(first.ask({"image": other})[0]["logits"])
     share = float(np.mean(unsure.max(axis=1) / unsure.sum(axis=1) < SURE))
-    cache = CacheRule(max_entries=1000, entry_bytes=400, hit_share=0.3)
+    cache = CacheRule(max_entries=CACHE_ENTRIES, entry_bytes=400, hit_share=0.3)
     stages = [StageOf(small, 8, sure), StageOf(large, 8, share=share)]
     cascade = make_bundle(folder / "cascade", "cascade", stages, rows, limit_s=0.3, cache=cache)
     return [
@@ -141,22 +154,26 @@ def cases(folder: Path) -> list[Case]:
 def lookup_s(rows: Array) -> float:
     """Seconds of a look-up, on the server's core."""
     with on_core(SERVER_CORE):
-        answers: Lru[bool] = Lru(1000)
+        answers: Lru[bool] = Lru(CACHE_ENTRIES)
         start_s = time.perf_counter()
         for row in rows[:500]:
             answers.get(cache_key("0" * 64, "m/1", "", ("logits",), {"image": row[None]}, {}, high=False))
         return (time.perf_counter() - start_s) / 500
 
 
-def capacity(case: Case, seconds: float, folder: Path) -> float:
-    """Requests a second with more connections than a batch has rows."""
-    port = free_port()
-    with started(command(case, port, folder / "capacity.npz"), port):
+def calibrated(case: Case, seconds: float, folder: Path) -> tuple[Case, float]:
+    """The case with what a request takes outside of the engine, and how many it answers a second at most."""
+    port, file = free_port(), folder / "alone.npz"
+    with started(command(case, port, file), port):
         asked = target(port, "m", case.made.direct, case.rows, "binary", PATIENCE_S)
-        questions = case.questions(len(asked.requests), seed=2)
-        shuffled = replace(asked, requests=[asked.requests[question] for question in questions])
-        mapped = replace(shuffled, check=lambda place, body: asked.check(int(questions[place]), body))
-        return closed(mapped, 24, seconds, warm_up_s=1.0).answered_rps
+        alone = closed(asked, 1, seconds / 2)
+    with np.load(file) as saved:
+        within_s = float(np.median(saved["request"][:, 1]))
+    port = free_port()
+    with started(command(case, port, file), port):
+        mixed = shuffled(replace(asked, port=port), case.questions(4 * len(asked.requests), seed=2))
+        capacity_rps = closed(mixed, 24, seconds, warm_up_s=1.0).answered_rps
+    return replace(case, outside_s=alone.quantile_s(0.5) - within_s), capacity_rps
 
 
 def run(case: Case, arrival_s: Array, seconds: float, folder: Path, timeout_s: float | None = None) -> Run:
@@ -177,7 +194,8 @@ def run(case: Case, arrival_s: Array, seconds: float, folder: Path, timeout_s: f
     machine = plan_machine(case.made.plan, service, case.lookup_s)
     simulated = tuple(simulate(machine, traffic, seed=seed) for seed in range(SIMULATIONS))
     rows = tuple(batches[batches[:, 0] == stage][:, 1] for stage in stages)
-    return Run(seen, service, requests[requests[:, 0] > -2][:, 0], rows, simulated)
+    answered = requests[requests[:, 0] > -2]
+    return Run(seen, service, answered[:, 0], rows, simulated, answered[:, 1], case.outside_s)
 
 
 def by_rows(batches: Array) -> dict[int, Array]:
@@ -187,10 +205,7 @@ def by_rows(batches: Array) -> dict[int, Array]:
 
 def compared(label: str, found: Run) -> tuple[list[Claim], dict[str, Any]]:
     """How far the simulations are off."""
-    pairs = {
-        "p50": (found.seen.quantile_s(0.5), mean(found, lambda one: np.quantile(one.answer_s, 0.5))),
-        "p99": (found.seen.quantile_s(0.99), mean(found, lambda one: np.quantile(one.answer_s, 0.99))),
-    }
+    pairs = {f"p{q * 100:.0f}": (found.seen.quantile_s(q), found.simulated_s(q)) for q in (0.5, 0.99)}
     for stage, rows in enumerate(found.batch_rows):
         reached = float(np.mean(found.depth >= stage))
         if reached < LEAST_SHARE or not len(rows):
@@ -213,27 +228,27 @@ def compared(label: str, found: Run) -> tuple[list[Claim], dict[str, Any]]:
         "served": float(np.mean(found.depth == -1)),
         "simulated": mean(found, lambda one: one.hit_share),
     }
+    figures["engine"] = {f"p{q * 100:.0f}": float(np.quantile(found.engine_s, q)) for q in (0.5, 0.99)}
+    figures["busy share"] = mean(found, lambda one: one.utilisation)
     figures["requests"] = len(found.seen)
     return claims, figures
 
 
-def crossed(
-    case: Case, capacity_rps: float, seconds: float, folder: Path
-) -> tuple[tuple[float, float], dict[str, Any]]:
+def crossed(case: Case, capacity_rps: float, seconds: float, rates: int, folder: Path) -> tuple[float, dict[str, Any]]:
     """How far apart the rates are at which served and simulated p99 cross the plan's limit."""
     limit_s = case.made.plan.stages[0].batch_rule.limit_s
     assert limit_s is not None
-    rates, served, simulated = [], [], []
-    for number, share in enumerate(np.linspace(0.6, 1.1, 8)):
+    at, served, simulated = [], [], []
+    for number, share in enumerate(np.linspace(0.6, 1.1, rates)):
         arrival_s = TRAFFIC["poisson"](share * capacity_rps, seconds, seed=10 + number)
         found = run(case, arrival_s, seconds, folder, timeout_s=PATIENCE_S)
-        rates.append(len(arrival_s) / seconds)
+        at.append(len(arrival_s) / seconds)
         served.append(found.seen.quantile_s(0.99))
-        simulated.append(mean(found, lambda one: np.quantile(one.answer_s, 0.99)))
-        say(f"{case.name}, {rates[-1]:.1f}/s: p99 {served[-1] * 1e3:.0f} ms, simulated {simulated[-1] * 1e3:.0f} ms")
-    at_rps, simulated_rps = crossing(rates, served, limit_s), crossing(rates, simulated, limit_s)
+        simulated.append(found.simulated_s(0.99))
+        say(f"{case.name}, {at[-1]:.1f}/s: p99 {served[-1] * 1e3:.0f} ms, simulated {simulated[-1] * 1e3:.0f} ms")
+    at_rps, simulated_rps = crossing(at, served, limit_s), crossing(at, simulated, limit_s)
     figures = {
-        "rate_rps": rates,
+        "rate_rps": at,
         "p99_s": served,
         "simulated_p99_s": simulated,
         "limit_s": limit_s,

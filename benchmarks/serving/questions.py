@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +42,15 @@ def target(
         for row in rows.astype(tensor.dtype)
     ]
     return Target(port, requests, checked(right_answers(direct, rows), form))
+
+
+def shuffled(asked: Target, order: Array) -> Target:
+    """The same questions in another order, some more often than others."""
+    return replace(
+        asked,
+        requests=[asked.requests[question] for question in order],
+        check=lambda place, body: asked.check(int(order[place]), body),
+    )
 
 
 def request(model: str, name: str, datatype: str, rows: Array, form: Form, timeout_s: float | None = None) -> bytes:

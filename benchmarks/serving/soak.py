@@ -22,10 +22,10 @@ import numpy as np
 import uvloop
 from bundles import CIFAR, StageOf, cifar_images, make_bundle, real
 from claims import Claim, at_least, at_most, options_of, report
-from load import OK, UNANSWERED, Check, Seen, Target, closed, collected, pin, sending
+from load import OK, UNANSWERED, Seen, Target, closed, collected, pin, sending
 from numpy.typing import NDArray
 from overload import MEBIBYTE, sampled
-from questions import target
+from questions import shuffled, target
 from server import GENERATOR_CORE, equipoise, free_port, started, understood
 from traffic import any_question, poisson
 from trend import slope_per_minute
@@ -67,7 +67,8 @@ def main() -> None:
                     target(port, "resnet56", made["resnet56"].direct, rows, "json", DEADLINE_S),
                 ]
             )
-            capacity_rps = closed(shuffled(asked), 24, 5.0, warm_up_s=1.0).answered_rps
+            order = np.random.default_rng(0).permutation(len(asked.requests))  # both models at the same time
+            capacity_rps = closed(shuffled(asked, order), 24, 5.0, warm_up_s=1.0).answered_rps
             arrival_s = poisson(SHARE * capacity_rps, seconds, seed=1)
             questions = any_question(len(arrival_s), len(asked.requests), seed=2)
             kills, swaps = "--workers" in extras, "--admin" in extras
@@ -101,13 +102,6 @@ def both(targets: Sequence[Target]) -> Target:
         return first.check(question, body) if question < n else second.check(question - n, body)
 
     return replace(first, requests=[*first.requests, *second.requests], check=check)
-
-
-def shuffled(asked: Target) -> Target:
-    """The same questions in another order, so that a closed loop asks for both models at once."""
-    order = np.random.default_rng(0).permutation(len(asked.requests))
-    check: Check = lambda place, body: asked.check(int(order[place]), body)  # noqa: E731
-    return replace(asked, requests=[asked.requests[place] for place in order], check=check)
 
 
 def judged(
