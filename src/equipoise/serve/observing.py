@@ -22,7 +22,8 @@ FLUSH_S = 0.5
 """Between writes: half of the second that may be lost with a process that is killed."""
 MOST_WAITING, MOST_WAITING_BYTES = 100_000, 64 << 20
 WAKE_BYTES = MOST_WAITING_BYTES // 4
-MOST_AT_ONCE = 10_000
+MOST_AT_ONCE = 128
+"""Rows that are made in one go, a millisecond's work: the event loop gets the interpreter's lock in between."""
 TIDY_S = 600.0
 DAY_S = 86_400.0
 
@@ -48,7 +49,7 @@ class ObservationSettings:
     inputs: bool = False
     keep_s: float | None = 30 * DAY_S
     keep_bytes: int | None = 10_000_000_000
-    segment_bytes: int = 16 << 20
+    segment_bytes: int = 64 << 20
     segment_s: float = 3600.0
 
 
