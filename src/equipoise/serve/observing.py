@@ -133,7 +133,7 @@ class ObservationLog:
             self._wake.wait(FLUSH_S)
             self._wake.clear()
             more = not self._ending
-            while self._waiting:
+            for _ in range(0, len(self._waiting), MOST_AT_ONCE):  # not what comes meanwhile: segments must end too
                 self._write([self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))])
             if self._segment is not None and (not more or self._is_full(self._segment)):
                 self._segment.close()
