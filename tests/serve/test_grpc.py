@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -18,16 +19,18 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 
 from equipoise.execute.plan import open_plan
-from equipoise.serve import grpc_server, load_plan
+from equipoise.serve import Engine, grpc_server, load_plan
 from equipoise.serve.binary import array_bytes
 from equipoise.serve.events import RequestEnd
-from equipoise.serve.grpc import MOST_CHARACTERS, SERVICE
+from equipoise.serve.grpc import CODE, MOST_CHARACTERS, SERVICE, GrpcService
 from equipoise.serve.http import Limits
+from equipoise.serve.repository import Repository
+from equipoise.serve.statistics import Statistics
 from equipoise.store.bundle import read_bundle
 
 Array = NDArray[Any]
 Code = grpc.StatusCode
-RESPONSES = {"RepositoryIndex": pb.RepositoryIndexResponse, "ModelInfer": pb.ModelInferResponse}
+PAGE = Path(__file__).parents[2] / "docs" / "serving" / "grpc.md"
 SECONDS = 60
 
 
@@ -380,3 +383,12 @@ class Ends:
 
     def batch_ended(self, end: Any) -> None:
         pass
+
+
+def test_the_page_names_all_codes_and_procedures_that_are_served() -> None:
+    shown = set(re.findall(r"`([A-Za-z_]+)`", PAGE.read_text()))
+    assert {code.name for code in CODE.values()} <= shown
+    engine = Engine([])
+    service = GrpcService(engine, statistics=Statistics(), models=Repository({}, engine))
+    described = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
+    assert set(described) & shown == set(service._rpcs)

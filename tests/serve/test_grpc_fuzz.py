@@ -24,8 +24,6 @@ Code = grpc.StatusCode
 PROGRAM = (sys.executable, "-c", "from equipoise.cli.main import main; main()")
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 CLIENTS_FAULT = {Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED}
-NOT_FINITE = ("NaN", "infinity")
-"""What a model that takes floats says of those that it cannot compute with: its runtime's error, `INTERNAL`."""
 AT_ONCE = 32
 CASES = [400, pytest.param(40_000, marks=pytest.mark.slow)]
 AXES = [0, 1, 2, 3, -1, 7, 255, 2**31, 2**62, 2**63 - 1, -(2**63)]
@@ -139,8 +137,6 @@ def test_no_message_breaks_the_server(
 
 def require_clients_fault(data: bytes, call: Any) -> Any:
     code, said = call.code(), call.details()
-    if code is Code.INTERNAL and any(each in said for each in NOT_FINITE):
-        return code
     assert code in CLIENTS_FAULT, (code, said, data)
     assert code is Code.OK or said
     return code
