@@ -135,6 +135,6 @@ def _require_grpc() -> None:
 
 def _place(option: str, text: str) -> tuple[str, int]:
     address, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65_535:
+    if not port.isdecimal() or int(port) > 65_535:
         raise InputError(option, f"found {text!r}", "needed a port from 0 to 65535, or ADDRESS:PORT")
     return address.strip("[]") or LOCAL, int(port)
