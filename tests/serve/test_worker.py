@@ -51,6 +51,9 @@ def test_processes_share_the_lanes_and_every_answer_is_the_right_one(run: Run, c
                 answers = await asyncio.gather(*(engine.infer("m", {"image": each}) for each in batch))
                 for answer, images in zip(answers, batch, strict=True):
                     made.require_right(answer, images)
+            for seed in (1, 2):  # large enough for shared memory
+                many = np.random.default_rng(seed).integers(0, 256, (6000, 2, 2), dtype=np.uint8)
+                made.require_right(await engine.infer("m", {"image": many}), many)
             for process in processes:
                 process.send_signal(signal.SIGINT)
                 process.send_signal(signal.SIGTERM)
@@ -197,10 +200,7 @@ def test_processes_end_with_a_server_that_is_killed(cascade: Cascades, serving: 
     with serving(f"m={cascade(lanes=2).folder}", "--workers", "2") as server:
         children = psutil.Process(server.process.pid).children()
         assert len(children) == 2
-        children[0].suspend()
         server.process.kill()
-        assert psutil.wait_procs(children[1:], 60)[1] == []
-        children[0].resume()
         assert psutil.wait_procs(children, 60)[1] == []
 
 

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing import Pipe
 from signal import Signals
 from typing import Any
 
@@ -24,7 +23,7 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.errors import BundleError, EquipoiseError, Unavailable
 from equipoise.serve.cores import with_settings
 from equipoise.serve.opening import Ask, Facts, Opening
-from equipoise.serve.pipe import receive, send
+from equipoise.serve.pipe import Channel, channel
 from equipoise.serve.worker import PROGRAM
 
 Array = NDArray[Any]
@@ -53,14 +52,14 @@ class _Life:
 
     Attributes:
         process: It.
-        pipes: One for each of its lanes.
+        lanes: What each of its lanes is asked through.
         began_s: Since when it computes, on the monotonic clock.
         mourned: Set once the plan's owner was told that it is dead.
         end: How it died.
     """
 
     process: subprocess.Popen[bytes]
-    pipes: Sequence[Any]
+    lanes: Sequence[Channel]
     began_s: float = field(default_factory=time.monotonic)
     mourned: threading.Event = field(default_factory=threading.Event)
     end: str = ""
@@ -163,20 +162,19 @@ class _Worker:
             EquipoiseError: It could not.
             OSError: The system has no room for another process.
         """
-        control, their_control = Pipe()
-        ours, theirs = zip(*(Pipe() for _ in self.lanes), strict=True)
-        with control:
-            process = self._spawn([their_control, *theirs])
-            try:
-                send(control, self._opening)
-                found = receive(control)
-            except (EOFError, OSError):
-                process.kill()
-                found = BundleError(
-                    str(self._opening.folder),
-                    f"the process that opens it died ({_how(process.wait())})",
-                    "see what it wrote before; a model that crashes its runtime cannot be served",
-                )
+        (control, *ours), theirs = zip(*(channel() for _ in range(1 + len(self.lanes))), strict=True)
+        process = self._spawn(theirs)
+        try:
+            control.send(self._opening)
+            found = control.receive(keep=True)
+        except (EOFError, OSError):
+            process.kill()
+            found = BundleError(
+                str(self._opening.folder),
+                f"the process that opens it died ({_how(process.wait())})",
+                "see what it wrote before; a model that crashes its runtime cannot be served",
+            )
+        control.close()
         if isinstance(found, EquipoiseError):
             process.kill()
             process.wait()
@@ -205,11 +203,10 @@ class _Worker:
         """
         life = self._life
         assert life is not None
-        pipe = life.pipes[lane]
         try:
-            send(pipe, (stage, feeds))
-            reply = receive(pipe)
-        except Exception:  # whatever it was, the next reply in this pipe could be that of another batch
+            life.lanes[lane].send((stage, feeds))
+            reply = life.lanes[lane].receive(keep=True)
+        except Exception:  # whatever it was, the next reply in this lane could be that of another batch
             life.process.kill()
             life.mourned.wait()
             raise Unavailable(f"the worker process that computed it died ({life.end})") from None
@@ -224,8 +221,8 @@ class _Worker:
             if self._process is not None:
                 self._process.kill()
 
-    def _spawn(self, theirs: Sequence[Any]) -> subprocess.Popen[bytes]:
-        descriptors = [end.fileno() for end in theirs]
+    def _spawn(self, theirs: Sequence[Channel]) -> subprocess.Popen[bytes]:
+        descriptors = [descriptor for end in theirs for descriptor in end.descriptors]
         with self._lock:
             if self._closed.is_set():
                 raise Unavailable("it is no longer served")

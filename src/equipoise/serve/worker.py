@@ -14,7 +14,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
-from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from equipoise.errors import BundleError, EquipoiseError
 from equipoise.execute.stages import OpenStage
 from equipoise.serve.opening import Opening, all_stages, answered, open_again
-from equipoise.serve.pipe import Pipe, receive, send
+from equipoise.serve.pipe import Channel
 from equipoise.telemetry import silence
 
 Array = NDArray[Any]
@@ -37,7 +36,8 @@ def main() -> None:
     faulthandler.enable()
     threading.Thread(target=_end_with_server, daemon=True).start()
     silence()
-    control, *lanes = (Connection(int(descriptor)) for descriptor in sys.argv[1:])
+    descriptors = [int(each) for each in sys.argv[1:]]
+    control, *lanes = (Channel.inherited(descriptors[place : place + 3]) for place in range(0, len(descriptors), 3))
     stages = _opened(control)
     control.close()
     if stages is None:
@@ -47,15 +47,16 @@ def main() -> None:
     compute(lanes[0], stages)
 
 
-def compute(lane: Pipe, stages: Sequence[OpenStage]) -> NoReturn:
+def compute(lane: Channel, stages: Sequence[OpenStage]) -> NoReturn:
     """Answer messages `(place of a stage, inputs)` with what it answers, or with what its runtime raised, as text.
 
     Where that cannot go on the process ends, so that nobody waits for an answer that will not come.
     """
     try:
         while True:
-            place, feeds = receive(lane)
-            send(lane, _reply(stages[place], feeds))
+            place, feeds = lane.receive(keep=False)
+            lane.send(_reply(stages[place], feeds))
+            del feeds
     except (EOFError, OSError):
         os._exit(0)
     except BaseException:
@@ -70,17 +71,17 @@ def _reply(stage: OpenStage, feeds: Mapping[str, Array]) -> object:
         return f"{type(error).__name__}: {error}"
 
 
-def _opened(control: Pipe) -> tuple[OpenStage, ...] | None:
-    opening: Opening = receive(control)
+def _opened(control: Channel) -> tuple[OpenStage, ...] | None:
+    opening: Opening = control.receive(keep=True)
     try:
         opened, facts = open_again(opening)
     except EquipoiseError as error:
-        send(control, error)
+        control.send(error)
         return None
     except Exception as error:  # the border of the process
-        send(control, BundleError(str(opening.folder), f"{type(error).__name__}: {error}", "it cannot be served here"))
+        control.send(BundleError(str(opening.folder), f"{type(error).__name__}: {error}", "it cannot be served here"))
         return None
-    send(control, facts)
+    control.send(facts)
     return all_stages(opened)
 
 
