@@ -22,7 +22,8 @@ class ModelFacts:
     Attributes:
         format: What kind of file it is.
         spec: What it takes and gives.
-        operators: ONNX operator type to number of nodes; for scikit-learn, class name of each step to 1.
+        operators: ONNX operator type to number of nodes, OpenVINO's for IR and TensorFlow Lite; for scikit-learn, class
+            name of each step to 1.
         estimators: Trees of a scikit-learn ensemble's final step, boosting rounds for boosted ones; null for others.
         environment: The machine it will run on.
     """

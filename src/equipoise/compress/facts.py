@@ -7,18 +7,21 @@ from pathlib import Path
 
 from equipoise.compress.base import ModelFacts
 from equipoise.compress.ensembles import ensemble_size
-from equipoise.compress.tools import IR_FILE, ONNX_FILE, load_sklearn, open_natively, read_ir, tool
+from equipoise.compress.tools import IR_FILE, ONNX_FILE, TFLITE_FILE, load_sklearn, open_natively, read_ir, tool
 from equipoise.core.environment import Environment
 from equipoise.core.variant import Format
 from equipoise.onnx_tensors import nodes
 from equipoise.runtimes.sklearn import final_estimator
+
+FORMS: dict[str, Format] = {IR_FILE: "openvino", TFLITE_FILE: "tflite"}
+"""What OpenVINO alone opens."""
 
 
 def model_facts(artifact: Path, environment: Environment) -> ModelFacts:
     """Look into an artifact folder.
 
     Args:
-        artifact: Folder that holds `model.onnx`, `model.xml` or `model.skops`.
+        artifact: Folder that holds `model.onnx`, `model.xml`, `model.tflite` or `model.skops`.
         environment: The machine that the model is to run on.
 
     Returns:
@@ -33,8 +36,9 @@ def model_facts(artifact: Path, environment: Environment) -> ModelFacts:
 
 
 def _contents(artifact: Path) -> tuple[Format, dict[str, int], int | None]:
-    if (artifact / IR_FILE).is_file():
-        return "openvino", dict(Counter(node.get_type_name() for node in read_ir(artifact).get_ops())), None
+    for file, form in FORMS.items():
+        if (artifact / file).is_file():
+            return form, dict(Counter(node.get_type_name() for node in read_ir(artifact).get_ops())), None
     if (artifact / ONNX_FILE).is_file():
         import onnx
 

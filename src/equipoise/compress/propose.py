@@ -13,7 +13,8 @@ from equipoise.registry import techniques
 MOST_RECIPES = 20
 # What usually pays most on CPUs comes first; a technique of a stranger comes after ours.
 ORDER = (
-    "onnx_form", "int8_nncf", "smaller_forest", "int8_static", "linear_form", "int8_dynamic", "graph_cleanup", "fp16",
+    "free_batch", "onnx_form", "int8_nncf", "smaller_forest", "int8_static", "linear_form", "int8_dynamic",
+    "graph_cleanup", "fp16",
 )  # fmt: skip
 
 
@@ -22,7 +23,8 @@ def propose_recipes(facts: ModelFacts, source: str) -> tuple[Recipe, ...]:
 
     Each technique says what it would try; their proposals are dealt out in turns, so that a cut at 20 or at a budget
     leaves every technique its best. A change of a scikit-learn model is followed by its ONNX form, which is where it
-    pays; a quantisation also starts from the cleaned graph.
+    pays; a quantisation also starts from the cleaned graph. Where a model takes one batch size, the forms that take
+    any come before all others.
 
     Args:
         facts: What the model is.
@@ -37,6 +39,7 @@ def propose_recipes(facts: ModelFacts, source: str) -> tuple[Recipe, ...]:
         ordered = [*converted, *(recipe for recipe, form in zip(first, forms, strict=True) if form)]
     else:
         ordered = first + [recipe.then(step) for recipe in first for step in _next_steps(facts, recipe)]
+        ordered.sort(key=lambda recipe: recipe.steps[0].technique != "free_batch")
     unique = {recipe.content_digest: recipe for recipe in ordered}
     return tuple(unique.values())[:MOST_RECIPES]
 
@@ -58,6 +61,8 @@ def _next_steps(facts: ModelFacts, recipe: Recipe) -> list[Step]:
     if facts.format == "onnx" and last.technique == "graph_cleanup":
         wanted = ("int8_nncf", "int8_static")
         return [step for name in wanted for step in _of(installed.get(name), facts, recipe)[:1]]
+    if last.technique == "free_batch":
+        return [step for name in ("int8_nncf", "fp16") for step in _of(installed.get(name), facts, recipe)]
     return []
 
 

@@ -24,6 +24,7 @@ from equipoise.registry import runtimes
 from equipoise.telemetry import silence
 
 ONNX_FILE, IR_FILE, SKOPS_FILE, SPEC_FILE = "model.onnx", "model.xml", "model.skops", "spec.json"
+TFLITE_FILE = "model.tflite"
 ONE_FILE_BYTES = 1_900_000_000  # protobuf holds at most 2 GiB in one file
 LONGEST_REASON = 400
 
@@ -86,7 +87,9 @@ def save_onnx(model: Any, folder: Path) -> None:
 
 
 def read_ir(source: Path) -> Any:
-    """Read `model.onnx` or `model.xml` of an artifact folder as an OpenVINO model.
+    """Read `model.onnx`, `model.xml` or `model.tflite` of an artifact folder as an OpenVINO model.
+
+    Its inputs can be fed by the names that a `ModelSpec` has, which are those of their nodes.
 
     Raises:
         TechniqueError: OpenVINO cannot read it.
@@ -94,11 +97,16 @@ def read_ir(source: Path) -> Any:
     silence()
     import openvino
 
-    path = source / IR_FILE if (source / IR_FILE).is_file() else source / ONNX_FILE
-    if not path.is_file():
-        raise TechniqueError(f"works on ONNX models and OpenVINO IR; {source.name} holds {_names(source)}")
+    path = next((source / name for name in (IR_FILE, TFLITE_FILE, ONNX_FILE) if (source / name).is_file()), None)
+    if path is None:
+        raise TechniqueError(
+            f"works on ONNX models, OpenVINO IR and TensorFlow Lite; {source.name} holds {_names(source)}"
+        )
     with tool("OpenVINO"):
-        return openvino.Core().read_model(path)
+        model = openvino.Core().read_model(path)
+        for port in model.inputs:
+            port.get_tensor().add_names({port.get_node().get_friendly_name()})
+        return model
 
 
 def save_ir(model: Any, folder: Path, *, half: bool) -> None:
@@ -198,8 +206,9 @@ def open_natively(artifact: Path) -> Any:
         ModelError: It cannot be opened.
     """
     name, precision = {
-        ONNX_FILE: ("onnxruntime", "f32"), IR_FILE: ("openvino", "f32"), SKOPS_FILE: ("sklearn", "f64"),
-    }[next(file for file in (IR_FILE, SKOPS_FILE, ONNX_FILE) if (artifact / file).is_file())]  # fmt: skip
+        ONNX_FILE: ("onnxruntime", "f32"), IR_FILE: ("openvino", "f32"), TFLITE_FILE: ("openvino", "f32"),
+        SKOPS_FILE: ("sklearn", "f64"),
+    }[next(file for file in (IR_FILE, TFLITE_FILE, SKOPS_FILE, ONNX_FILE) if (artifact / file).is_file())]  # fmt: skip
     settings = Settings(runtime=name, precision=precision, threads=1, replicas=1, batch=1)
     return runtimes()[name].open(artifact, settings)
 

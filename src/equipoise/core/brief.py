@@ -24,7 +24,7 @@ class ModelBrief(Noun):
     """The model under study.
 
     Attributes:
-        path: A `.onnx`, `.skops`, `.joblib` or `.pkl` file.
+        path: A `.onnx`, `.xml` (its `.bin` beside it), `.tflite`, `.skops`, `.joblib` or `.pkl` file.
         alternatives: Other models that the person already has for the same job.
         output: Which output is judged; null where there is only one that can be.
         output_kind: What that output holds; null to tell from its type and values.

@@ -8,7 +8,7 @@ from equipoise.core.noun import Noun
 from equipoise.core.recipe import Recipe
 from equipoise.core.tensor import ModelSpec
 
-Format = Literal["onnx", "openvino", "sklearn"]
+Format = Literal["onnx", "openvino", "tflite", "sklearn"]
 DataUse = Literal["none", "unlabelled", "labelled"]
 Stage = Literal["build", "convert", "screen", "time", "load", "choose", "certify"]
 

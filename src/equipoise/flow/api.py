@@ -25,7 +25,8 @@ def optimize(
     """Find the cheapest way to serve a model within the limits, prove it, and write result, report and bundle.
 
     Args:
-        source: A model (`.onnx`, `.skops`, `.joblib`, `.pkl`) or a brief (`.toml`); null with `resume`.
+        source: A model (`.onnx`, `.xml`, `.tflite`, `.skops`, `.joblib`, `.pkl`) or a brief (`.toml`); null with
+            `resume`.
         out: Folder for the answer; null for a new folder beside the current one's other studies.
         resume: Folder of an interrupted study to go on with.
         watcher: Called with a `flow.progress.Progress` at every step.

@@ -26,6 +26,7 @@ from equipoise.flow.progress import Progress, Watcher, nobody_watches
 from equipoise.flow.workbench import Workbench
 from equipoise.host.environment import environment
 from equipoise.ingest.brief import brief_from_options, brief_from_toml
+from equipoise.ingest.openvino import model_files
 from equipoise.registry import techniques
 from equipoise.store.openings import check_register, open_certify
 from equipoise.store.study import StudyFolder, alone_in
@@ -324,8 +325,9 @@ def _files_digest(*paths: str | None) -> str:
         if path is None:
             continue
         try:
-            with Path(path).open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+            for part in model_files(Path(path)):
+                with part.open("rb") as file:
+                    digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         except OSError as error:
             raise BriefError(
                 path,

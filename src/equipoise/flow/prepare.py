@@ -54,7 +54,7 @@ IMPORT_TIMEOUT_S = 300.0
 WINDOW_SHARE, LEAST_WINDOW_S, MOST_WINDOW_S = 0.01, 2.0, 60.0
 """A trace's busiest window is replayed a few times for every finalist, and so lasts this share of the budget."""
 _imported = TypeAdapter(ImportedModel)
-NATIVE = {"onnx": "onnxruntime", "openvino": "openvino", "sklearn": "sklearn"}
+NATIVE = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "openvino", "sklearn": "sklearn"}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from equipoise.ingest.brief_keys import FILE_KEYS, KEYS, SECTIONS, BriefKey
 from equipoise.ingest.spellings import refuse_unknown, suggestion
 from equipoise.preprocess.columns import SUFFIXES as DATA_SUFFIXES
 
-MODEL_SUFFIXES = (".onnx", ".skops", ".joblib", ".pkl")
+MODEL_SUFFIXES = (".onnx", ".xml", ".tflite", ".skops", ".joblib", ".pkl")
 TRACE_SUFFIXES = (".csv",)
 LARGEST_PLAUSIBLE_DROP = 0.5
 EXCLUSIVE = (("hardware.price", "hardware.instance", "hardware.owned"), ("workload.rate", "workload.trace"))

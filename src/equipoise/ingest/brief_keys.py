@@ -93,7 +93,8 @@ def _choice(*words: str) -> dict[str, Any]:
 KEYS = (
     BriefKey(
         "model.path", "--model", "model.path", spellings.text, TEXT, '"model.onnx"',
-        "The model: .onnx, .skops, or a pickle (.joblib, .pkl) that you trust.", required=True, is_path=True,
+        "The model: .onnx, .xml (OpenVINO), .tflite, .skops, or a pickle (.joblib, .pkl) that you trust.",
+        required=True, is_path=True,
     ),
     BriefKey(
         "model.alternatives", "--alternative", "model.alternatives", spellings.paths,

@@ -13,6 +13,7 @@ from equipoise.preprocess.answers import ClassLabel
 from equipoise.preprocess.meaning import Task
 
 PICKLE_SUFFIXES = (".joblib", ".pkl")
+OPENVINO_SUFFIXES = (".xml", ".tflite")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class ImportedModel:
     Attributes:
         format: What kind of artifact was written.
         spec: What it takes and gives.
-        operators: ONNX operator type to number of nodes; for scikit-learn, class name of each step to 1.
+        operators: ONNX operator type to number of nodes, OpenVINO's for IR and TensorFlow Lite; for scikit-learn, class
+            name of each step to 1.
         estimators: Trees of a scikit-learn ensemble's final step, boosting rounds for boosted ones; null for others.
         quantized: Whether it computes in integers already.
         class_labels: Classes in the order of its probabilities, where the file says them.
@@ -49,7 +51,7 @@ def import_model(path: Path, trust: bool, folder: Path, table: Table | None) -> 
     child process with a memory cap, since a hostile file may still crash or fill its reader.
 
     Args:
-        path: A `.onnx`, `.skops`, `.joblib` or `.pkl` file.
+        path: A `.onnx`, `.xml` (its `.bin` beside it), `.tflite`, `.skops`, `.joblib` or `.pkl` file.
         trust: Whether files that can execute code may be opened.
         folder: An existing, empty folder for the artifact.
         table: Rows of the data, which say the types of a scikit-learn model's columns; a few are enough.
@@ -62,11 +64,15 @@ def import_model(path: Path, trust: bool, folder: Path, table: Table | None) -> 
         from equipoise.ingest.onnx import import_onnx
 
         return import_onnx(path, folder)
+    if suffix in OPENVINO_SUFFIXES:
+        from equipoise.ingest.openvino import import_openvino
+
+        return import_openvino(path, folder)
     if suffix != ".skops" and suffix not in PICKLE_SUFFIXES:
         raise ModelError(
             str(path),
             f"found a file of the kind {suffix or 'without suffix'}",
-            f"needed .onnx, .skops, {', '.join(PICKLE_SUFFIXES)}",
+            f"needed .onnx, {', '.join(OPENVINO_SUFFIXES)}, .skops, {', '.join(PICKLE_SUFFIXES)}",
         )
     if suffix in PICKLE_SUFFIXES and not trust:
         raise ModelError(

@@ -32,7 +32,7 @@ _CONFIG = re.compile(r"^(?P<recipe>.+) @ (?P<runtime>\S+) (?P<precision>[a-z0-9_
 _TECHNIQUE = re.compile(r"^([a-z][a-z0-9_]*)(?:\(.*\))?$", re.DOTALL)
 _TOGETHER = re.compile(r"^(mean|vote) of \((.+)\)$", re.DOTALL)
 _WHERE = re.compile(r"^(.+) where ([a-z_]+) >= (\S+)$", re.DOTALL)
-_ONLY_PRECISION = re.compile(r"^(?:int8_\w+|fp16|graph_cleanup)$")
+_ONLY_PRECISION = re.compile(r"^(?:int8_\w+|fp16|graph_cleanup|free_batch)$")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ DTYPES: dict[str, DType] = {
     "u64": "uint64", "i64": "int64", "f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64",
     "string": "string",
 }  # fmt: skip
-FILES: dict[Format, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
+FILES: dict[Format, str] = {"onnx": "model.onnx", "openvino": "model.xml", "tflite": "model.tflite"}
 RESULT_SUFFIX = "/sink_port_0"
 REST_OF_QUANTIZED = {"int8": "f32", "int8_bf16": "bf16"}
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -68,7 +68,7 @@ class OpenVinoSession:
 
 
 class OpenVino:
-    """Opens ONNX models and OpenVINO IR with OpenVINO's CPU plug-in.
+    """Opens ONNX models, OpenVINO IR and TensorFlow Lite models with OpenVINO's CPU plug-in.
 
     The precision is set on every compile: left alone, OpenVINO computes float32 models in bfloat16 on CPUs that have
     it, so that what was measured would not be what is served elsewhere. A quantised graph computes its remaining
@@ -77,7 +77,7 @@ class OpenVino:
     """
 
     name: ClassVar[str] = "openvino"
-    formats: ClassVar[tuple[Format, ...]] = ("onnx", "openvino")
+    formats: ClassVar[tuple[Format, ...]] = ("onnx", "openvino", "tflite")
 
     def precisions(self, format: Format, quantized: bool, environment: Environment) -> tuple[Precision, ...]:  # noqa: A002, ARG002
         """Float32 first, then the half precisions that this CPU computes in; for the rest of a quantised graph too."""
@@ -88,7 +88,7 @@ class OpenVino:
         return ("f32", *(precision for precision, needed in halves if flags & needed))
 
     def open(self, artifact: Path, settings: Settings) -> OpenVinoSession:
-        """Open `model.onnx` or `model.xml` of that folder.
+        """Open `model.onnx`, `model.xml` or `model.tflite` of that folder.
 
         Raises:
             ModelError: It is damaged, uses operators that OpenVINO lacks (trees, for one), or names weights outside its
@@ -99,7 +99,9 @@ class OpenVino:
 
         path = next((artifact / name for name in FILES.values() if (artifact / name).is_file()), None)
         if path is None:
-            raise ModelError(str(artifact), "no model.onnx or model.xml in it", "give the folder of an artifact")
+            raise ModelError(
+                str(artifact), f"none of {', '.join(FILES.values())} in it", "give the folder of an artifact"
+            )
         if path.suffix == ".onnx":
             external_data_files(path)
         try:
@@ -108,13 +110,21 @@ class OpenVino:
             compiled = core.compile_model(model, "CPU", _properties(settings))
         except RuntimeError as error:
             raise ModelError(
-                str(path), f"OpenVINO cannot open it ({_first_lines(error)})", "try ONNX Runtime"
+                str(path), f"OpenVINO cannot open it ({first_lines(error)})", "try ONNX Runtime"
             ) from error
-        spec = ModelSpec(
-            inputs=tuple(_tensor(path, port) for port in model.inputs),
-            outputs=tuple(_tensor(path, port) for port in model.outputs),
-        )
-        return OpenVinoSession(compiled, spec, settings.replicas)
+        return OpenVinoSession(compiled, model_spec(path, model), settings.replicas)
+
+
+def model_spec(path: Path, model: Any) -> ModelSpec:
+    """What an OpenVINO model takes and gives.
+
+    Raises:
+        ModelError: An input or output has a type that NumPy lacks, or its number of axes is not known.
+    """
+    return ModelSpec(
+        inputs=tuple(_tensor(path, port) for port in model.inputs),
+        outputs=tuple(_tensor(path, port) for port in model.outputs),
+    )
 
 
 def output_name(port: Any) -> str:
@@ -162,7 +172,8 @@ def _copied(tensor: Any) -> Array:
     return np.array(tensor.data)
 
 
-def _first_lines(error: Exception) -> str:
+def first_lines(error: Exception) -> str:
+    """What OpenVINO says of a model that it cannot open, without its places in its own source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
     # Where it could not convert a model, OpenVINO says why in the summary at the end.
     summary = lines[lines.index("Summary:") + 1 :] if "Summary:" in lines else lines

@@ -35,6 +35,7 @@ ARTIFACTS = "artifacts"
 FORMAT_FILES: dict[str, frozenset[str]] = {
     "onnx": frozenset({"model.onnx"}),
     "openvino": frozenset({"model.xml", "model.bin"}),
+    "tflite": frozenset({"model.tflite"}),
     "sklearn": frozenset({"model.skops", "spec.json"}),
 }
 EXECUTABLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth", ".py", ".so"})
