@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow check bench bench-serving clean
 
 demo: $(VENV)/.core
 	$(BIN)/equipoise demo
@@ -29,6 +29,14 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/false_accepts_degraded.py
 	$(BIN)/python benchmarks/simulator.py
 	$(BIN)/python benchmarks/optimizers/run.py
+
+bench-serving: $(VENV)/.dev
+	$(BIN)/python benchmarks/serving/peers.py
+	$(BIN)/python benchmarks/serving/engine_overhead.py
+	$(BIN)/python benchmarks/serving/forecast.py
+	$(BIN)/python benchmarks/serving/overload.py
+	$(BIN)/python benchmarks/serving/soak.py
+	$(BIN)/python benchmarks/serving/shutdown.py
 
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
