@@ -11,10 +11,11 @@ from equipoise.errors import InputError
 from equipoise.serve.grpc import GrpcService
 from equipoise.serve.tls import Tls
 
-QUIET_S = 0.05
-"""Nothing may have come for so long before the server stops ..."""
-MOST_QUIET_S = 2.0
-"""... unless it has waited this long for it."""
+LOOK_S = 0.01
+QUIET_LOOKS = 10
+"""Nothing may have come between so many looks before the server stops: several, since one could come late itself ..."""
+MOST_LOOKS = 200
+"""... unless it has looked so often."""
 UNREAD_S = 20.0
 """How long clients may still take to read their answers, once all calls have one."""
 CALLS_S = 86_400.0
@@ -51,14 +52,15 @@ class GrpcServer:
         up on in the end.
         """
         self.service.ending = True
-        for _ in range(round(MOST_QUIET_S / QUIET_S)):
+        quiet = looks = 0
+        while quiet < QUIET_LOOKS and looks < MOST_LOOKS:
             before = self.service.calls
-            await asyncio.sleep(QUIET_S)
-            if self.service.calls == before:
-                break
+            await asyncio.sleep(LOOK_S)
+            looks += 1
+            quiet = quiet + 1 if self.service.calls == before else 0
         stopping = asyncio.ensure_future(self.server.stop(CALLS_S))
         while self.service.unanswered:
-            await asyncio.sleep(QUIET_S)
+            await asyncio.sleep(LOOK_S)
         await asyncio.wait([stopping], timeout=UNREAD_S)
         if not stopping.done():
             await self.server.stop(None)
