@@ -204,12 +204,19 @@ def test_processes_end_with_a_server_that_is_killed(cascade: Cascades, serving: 
         assert psutil.wait_procs(children, 60)[1] == []
 
 
-def test_a_bundle_whose_process_dies_of_it_is_not_served(cascade: Cascades, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "PROGRAM", "import os; os.abort()")
-    with pytest.raises(BundleError, match="SIGABRT"):
-        load_plan(cascade().folder, workers=2)
+def test_a_bundle_whose_process_dies_of_it_is_not_served(
+    cascade: Cascades, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = cascade(lanes=2)
+    second_dies = f"import os; os.open({str(tmp_path / 'flag')!r}, os.O_CREAT | os.O_EXCL)"
+    monkeypatch.setattr(crew, "PROGRAM", f"{second_dies}; {crew.PROGRAM}")
+    mine = psutil.Process()
+    others = set(mine.children())
+    with pytest.raises(BundleError, match=r"died \(exit status 1\)"):
+        load_plan(made.folder, workers=2)
+    while set(mine.children()) - others:  # a process that nobody waited for would stay
+        time.sleep(0.005)
     monkeypatch.undo()
-    made = cascade()
     (made.folder / "README.md").write_text("changed")
     with pytest.raises(BundleError, match="README"):
         load_plan(made.folder, workers=1)

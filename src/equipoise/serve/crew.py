@@ -95,12 +95,10 @@ class Crew:
         ]
         with ThreadPoolExecutor(len(self._workers)) as threads:
             try:
-                self.facts, *_ = threads.map(_Worker.start, self._workers)
+                self.facts, *_ = threads.map(_Worker.begin, self._workers)
             except BaseException:
                 self.close()
                 raise
-        for worker in self._workers:
-            worker.keep()
 
     @property
     def spec(self) -> ModelSpec:
@@ -155,6 +153,12 @@ class _Worker:
         life = self._life
         return None if life is None or life.mourned.is_set() else life.process.pid
 
+    def begin(self) -> Facts:
+        """Have a process from now on, until it is closed: whenever it dies it is missed, and another is started."""
+        facts = self.start()
+        threading.Thread(target=self._keep, name="equipoise-worker", daemon=True).start()
+        return facts
+
     def start(self) -> Facts:
         """Start a process and wait until it has opened the plan.
 
@@ -183,10 +187,6 @@ class _Worker:
         assert isinstance(found, Facts)
         self._life = _Life(process, ours)
         return found
-
-    def keep(self) -> None:
-        """Miss the process when it dies, from now on, and start another."""
-        threading.Thread(target=self._keep, name="equipoise-worker", daemon=True).start()
 
     def watch(self, tell: Tell) -> None:
         with self._lock:
@@ -239,7 +239,8 @@ class _Worker:
 
     def _keep(self) -> None:
         deaths = 0
-        while not self._closed.is_set():
+        life: _Life | None = None
+        while self._life is not life:
             life = self._life
             assert life is not None
             life.end = _how(life.process.wait())
