@@ -91,6 +91,43 @@ def test_a_death_fails_what_it_computed_and_is_over_when_the_process_is_back(
     run(main())
 
 
+def test_kills_under_load_leave_no_request_without_its_own_answer_or_an_error(run: Run, cascade: Cascades) -> None:
+    made = cascade(lanes=2)
+    rng = np.random.default_rng(4)
+    asked = [rng.integers(0, 256, (int(rows), 2, 2), dtype=np.uint8) for rows in rng.integers(1, 9, 20)]
+    expected = [made.expected(each)["logits"] for each in asked]
+    outcomes: dict[str, int] = {}
+
+    async def client(engine: Engine, number: int, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            number = (number + 7) % len(asked)
+            try:
+                answer = await engine.infer("m", {"image": asked[number]})
+            except Unavailable:
+                outcomes["unavailable"] = outcomes.get("unavailable", 0) + 1
+                await asyncio.sleep(0.01)
+            else:
+                np.testing.assert_allclose(answer.outputs["logits"], expected[number], rtol=1e-5, atol=1e-6)
+                outcomes["answered"] = outcomes.get("answered", 0) + 1
+
+    async def main() -> None:
+        async with Engine([await loaded(made, 2)]) as engine:
+            stop = asyncio.Event()
+            clients = [asyncio.create_task(client(engine, place, stop)) for place in range(16)]
+            for kills in (1, 2, 2):
+                for pid in engine.pids[:kills]:
+                    os.kill(pid, signal.SIGKILL)
+                await until(lambda: len(engine.pids) < 2)
+                await until(lambda: len(engine.pids) == 2 and engine.ready)
+            before = outcomes["answered"]
+            await until(lambda: outcomes["answered"] > before + 100)
+            stop.set()
+            await asyncio.gather(*clients)
+        assert outcomes["unavailable"] > 0
+
+    run(main())
+
+
 def test_an_idle_process_is_missed_too_and_other_plans_go_on(run: Run, cascade: Cascades, images: Array) -> None:
     made = cascade()
     other = load_plan(made.folder, "other")
