@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -90,3 +93,15 @@ def test_one_process_may_hold_several_engines_in_several_loops(cascade: Cascades
     for thread in threads:
         thread.join()
     assert not failed
+
+
+def test_the_example_runs(cascade: Cascades, images: Array) -> None:
+    example = Path(__file__).parents[2] / "examples" / "serving" / "embedded.py"
+    done = subprocess.run(
+        [sys.executable, str(example), str(cascade().folder)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(images) + 1
+    assert lines[0].endswith(", logits")
+    assert lines[-1] == "swapped; ready: True"
