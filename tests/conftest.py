@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set EQUIPOISE_DATA to the folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tflite_writer() -> Any:
+    """The class that writes TensorFlow Lite files without TensorFlow: `examples/tflite_writer.py`."""
+    spec = importlib.util.spec_from_file_location("tflite_writer", REPOSITORY / "examples" / "tflite_writer.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.TfliteWriter
 
 
 @pytest.fixture(scope="session", autouse=True)
