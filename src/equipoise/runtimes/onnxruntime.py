@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from equipoise.errors import ModelError
 from equipoise.runtimes.base import Array
 from equipoise.runtimes.external_data import external_data_files
 from equipoise.telemetry import silence
+
+if TYPE_CHECKING:
+    from equipoise.runtimes.onnxruntime_layers import OnnxRuntimeLayers
 
 DTYPES: dict[str, DType] = {f"tensor({name})": name for name in get_args(DType)} | {
     "tensor(float)": "float32",
@@ -76,31 +79,52 @@ class OnnxRuntime:
             ModelError: It is damaged, uses operators or types that ONNX Runtime's CPU provider lacks, or names weights
                 outside its folder.
         """
-        silence()
-        import onnxruntime
-
         path = artifact / "model.onnx"
         external_data_files(path)
         sessions = 1 if settings.default or settings.threads == 1 else settings.replicas
-        options = onnxruntime.SessionOptions()
-        if not settings.default:
-            options.intra_op_num_threads = settings.threads
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
-        try:
-            opened = [
-                onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-                for _ in range(sessions)
-            ]
-        except Exception as error:  # a native library's border: it raises a dozen unrelated types, none of them public
-            raise ModelError(
-                str(path), f"ONNX Runtime cannot open it ({error})", "check the file and its opset"
-            ) from error
-        spec = ModelSpec(
-            inputs=tuple(_tensor(path, "input", value) for value in opened[0].get_inputs()),
-            outputs=tuple(_tensor(path, "output", value) for value in opened[0].get_outputs()),
-        )
-        return OnnxRuntimeSession(opened, spec)
+        opened = [_inference_session(path, _options(settings)) for _ in range(sessions)]
+        return OnnxRuntimeSession(opened, _spec(path, opened[0]))
+
+    def open_layers(self, artifact: Path, settings: Settings, scratch: Path) -> OnnxRuntimeLayers:
+        """Open `model.onnx` of that folder with the profiler on, which writes into `scratch`.
+
+        Raises:
+            ModelError: As `open`.
+        """
+        from equipoise.runtimes.onnxruntime_layers import OnnxRuntimeLayers, profiled_options, with_names
+
+        path = artifact / "model.onnx"
+        external_data_files(path)
+        opened = _inference_session(with_names(path, scratch), profiled_options(_options(settings), scratch))
+        return OnnxRuntimeLayers(OnnxRuntimeSession([opened], _spec(path, opened)), opened, scratch)
+
+
+def _options(settings: Settings) -> Any:
+    silence()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if not settings.default:
+        options.intra_op_num_threads = settings.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+    return options
+
+
+def _inference_session(path: Path, options: Any) -> Any:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # a native library's border: it raises a dozen unrelated types, none of them public
+        raise ModelError(str(path), f"ONNX Runtime cannot open it ({error})", "check the file and its opset") from error
+
+
+def _spec(path: Path, session: Any) -> ModelSpec:
+    return ModelSpec(
+        inputs=tuple(_tensor(path, "input", value) for value in session.get_inputs()),
+        outputs=tuple(_tensor(path, "output", value) for value in session.get_outputs()),
+    )
 
 
 def _tensor(path: Path, role: str, value: Any) -> TensorSpec:

@@ -6,7 +6,7 @@ import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.core.variant import Format
 from equipoise.errors import ModelError
 from equipoise.runtimes.base import Array
+
+if TYPE_CHECKING:
+    from equipoise.runtimes.sklearn_layers import SklearnLayers
 
 # Types of scikit-learn (and the plain NumPy, SciPy and functools ones inside its estimators) that skops does not trust
 # by itself. None of them runs anything when it is loaded. Names, not a prefix: modules under `sklearn.` also import
@@ -157,13 +160,26 @@ class SklearnRuntime:
         Raises:
             ModelError: It is damaged, or holds types outside `TRUSTED_TYPES`.
         """
+        return self._opened(artifact, settings)[0]
+
+    def open_layers(self, artifact: Path, settings: Settings, scratch: Path) -> SklearnLayers:  # noqa: ARG002
+        """Open the same with each of its steps timed.
+
+        Raises:
+            ModelError: As `open`.
+        """
+        from equipoise.runtimes.sklearn_layers import SklearnLayers
+
+        return SklearnLayers(*self._opened(artifact, settings))
+
+    def _opened(self, artifact: Path, settings: Settings) -> tuple[SklearnSession, Any]:
         estimator = load_estimator(artifact)
         spec = ModelSpec.model_validate_json((artifact / "spec.json").read_bytes())
         if settings.default:
-            return SklearnSession(estimator, spec, None)
+            return SklearnSession(estimator, spec, None), estimator
         names = [name for name in estimator.get_params(deep=True) if name.split("__")[-1] == "n_jobs"]
         estimator.set_params(**dict.fromkeys(names, settings.threads))
-        return SklearnSession(estimator, spec, settings.threads)
+        return SklearnSession(estimator, spec, settings.threads), estimator
 
 
 def load_estimator(artifact: Path) -> Any:
