@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from equipoise.errors import ModelError
 from equipoise.runtimes.base import Array
 from equipoise.runtimes.external_data import external_data_files
 from equipoise.telemetry import silence
+
+if TYPE_CHECKING:
+    from equipoise.runtimes.openvino_layers import OpenVinoLayers
 
 DTYPES: dict[str, DType] = {
     "boolean": "bool", "u8": "uint8", "i8": "int8", "u16": "uint16", "i16": "int16", "u32": "uint32", "i32": "int32",
@@ -94,25 +97,37 @@ class OpenVino:
             ModelError: It is damaged, uses operators that OpenVINO lacks (trees, for one), or names weights outside its
                 folder.
         """
-        silence()
-        import openvino
-
-        path = next((artifact / name for name in FILES.values() if (artifact / name).is_file()), None)
-        if path is None:
-            raise ModelError(
-                str(artifact), f"none of {', '.join(FILES.values())} in it", "give the folder of an artifact"
-            )
-        if path.suffix == ".onnx":
-            external_data_files(path)
-        try:
-            core = openvino.Core()
-            model = core.read_model(path)
-            compiled = core.compile_model(model, "CPU", _properties(settings))
-        except RuntimeError as error:
-            raise ModelError(
-                str(path), f"OpenVINO cannot open it ({first_lines(error)})", "try ONNX Runtime"
-            ) from error
+        path, model, compiled = _compiled(artifact, _properties(settings))
         return OpenVinoSession(compiled, model_spec(path, model), settings.replicas)
+
+    def open_layers(self, artifact: Path, settings: Settings, scratch: Path) -> OpenVinoLayers:  # noqa: ARG002
+        """Open the same with a counter on each of its layers.
+
+        Raises:
+            ModelError: As `open`.
+        """
+        from equipoise.runtimes.openvino_layers import PERF_COUNT, OpenVinoLayers
+
+        path, model, compiled = _compiled(artifact, _properties(settings) | PERF_COUNT)
+        return OpenVinoLayers(compiled, model, OpenVinoSession(compiled, model_spec(path, model), replicas=0))
+
+
+def _compiled(artifact: Path, properties: dict[str, Any]) -> tuple[Path, Any, Any]:
+    """The model's file in that folder, the model as it was read, and compiled."""
+    silence()
+    import openvino
+
+    path = next((artifact / name for name in FILES.values() if (artifact / name).is_file()), None)
+    if path is None:
+        raise ModelError(str(artifact), f"none of {', '.join(FILES.values())} in it", "give the folder of an artifact")
+    if path.suffix == ".onnx":
+        external_data_files(path)
+    try:
+        core = openvino.Core()
+        model = core.read_model(path)
+        return path, model, core.compile_model(model, "CPU", properties)
+    except RuntimeError as error:
+        raise ModelError(str(path), f"OpenVINO cannot open it ({first_lines(error)})", "try ONNX Runtime") from error
 
 
 def model_spec(path: Path, model: Any) -> ModelSpec:
