@@ -31,6 +31,8 @@ from equipoise.serve.repository import Repository
 from equipoise.serve.rest import Rest
 from equipoise.serve.statistics import Statistics
 
+# Of a server these warnings are no errors: huge numbers overflow in a model, and the answer is infinite.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 FEW = 150
 PARTS = 10
 MANY = int(os.environ.get("EQUIPOISE_FUZZ_CASES", "100000"))

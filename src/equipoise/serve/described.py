@@ -17,7 +17,6 @@ from equipoise.serve.loading import LoadedPlan
 MOST_EXAMPLE_ELEMENTS = 2_000
 """Of a row: a larger example is longer than anybody reads."""
 MOST_NAMED, LARGEST_NAMED_BITS = 20, 32
-FLOAT_ENDS: dict[str, float] = {"float16": 65504.0, "float32": float(np.finfo(np.float32).max)}
 SAID_OF: dict[str, tuple[str, dict[str, Any], Any]] = {
     "confidence": ("how sure the model itself is of its answer, 0 to 1", {"type": "number"}, 0.9),
     "stage": ("the number of the model that answered: easy rows are answered by the first", {"type": "integer"}, 1),
@@ -156,15 +155,15 @@ def _words(dtype: DType) -> str:
 
 
 def _value(dtype: DType) -> dict[str, Any]:
+    """What is taken for one: true and false are 1 and 0 too, and the reverse."""
     if dtype == "bool":
-        return {"type": "boolean"}
+        return {"enum": [True, False, 1, 0]}
     if dtype == "string":
         return {"type": ["string", "null"]}
     if "float" in dtype:
-        most = FLOAT_ENDS.get(dtype)
-        return {"type": ["number", "null"]} | ({} if most is None else {"minimum": -most, "maximum": most})
+        return {"type": ["number", "boolean", "null"]}
     ends = np.iinfo(dtype)
-    return {"type": "integer", "minimum": int(ends.min), "maximum": int(ends.max)}
+    return {"type": ["integer", "boolean"], "minimum": int(ends.min), "maximum": int(ends.max)}
 
 
 def _example(dtype: DType, shape: Sequence[int]) -> Any:

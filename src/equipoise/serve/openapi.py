@@ -16,6 +16,8 @@ Json = dict[str, Any]
 SERVER, ROWS, TENSORS, REPOSITORY_TAG = "server", "rows", "tensors", "repository"
 ERROR: Json = {"$ref": "#/components/schemas/Error"}
 ANY: Json = {"type": "object"}
+NAME: Json = {"type": ["string", "null"]}
+WHOLE: Json = {"type": "integer", "minimum": 0}
 MOST_EXAMPLE_ELEMENTS = 2_000
 RESPONSES: dict[str, str] = {
     "400": "The request cannot be used; the error says what was found and what is needed.",
@@ -184,9 +186,9 @@ def _predict_request(model: Described) -> Json:
         kinds.append(model.bare.schema)
     rows = {"anyOf": [{"type": "array", "minItems": 1, "items": kind} for kind in kinds]}
     settings: Json = {
-        "priority": {"enum": ["normal", "high"]},
-        "timeout_ms": {"type": "number", "minimum": 0},
-        "id": {"type": "string"},
+        "priority": {"anyOf": [{"enum": ["normal", "high", None]}, WHOLE]},
+        "timeout_ms": {"type": ["number", "null"], "minimum": 0},
+        "id": NAME,
     }
     whole = {
         "type": "object",
@@ -219,7 +221,7 @@ def _row(fields: Sequence[Field]) -> Json:
 
 def _infer_request(model: Described) -> Json:
     outputs = {
-        "type": "array",
+        "type": ["array", "null"],
         "items": {
             "type": "object",
             "properties": {"name": {"enum": [output.name for output in model.outputs]}},
@@ -228,7 +230,10 @@ def _infer_request(model: Described) -> Json:
     }
     parameters = {
         "type": "object",
-        "properties": {"priority": {"type": "integer", "minimum": 0}, "timeout": {"type": "integer", "minimum": 0}},
+        "properties": {
+            "priority": {"anyOf": [{"enum": ["normal", "high", None]}, WHOLE]},
+            "timeout": {"type": ["number", "null"], "minimum": 0},
+        },
     }
     count = len(model.inputs)
     inputs = {
@@ -239,7 +244,7 @@ def _infer_request(model: Described) -> Json:
     }
     return {
         "type": "object",
-        "properties": {"id": {"type": "string"}, "inputs": inputs, "outputs": outputs, "parameters": parameters},
+        "properties": {"id": NAME, "inputs": inputs, "outputs": outputs, "parameters": parameters},
         "required": ["inputs"],
     }
 
