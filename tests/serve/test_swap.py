@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -162,5 +164,24 @@ def test_a_swap_that_is_given_up_has_happened_and_the_end_waits_for_it(
         old.require_right(begun.result(), images[:1])
         with pytest.raises(Unavailable, match="shutting down"):
             await engine.load(new.loaded)
+
+    run(main())
+
+
+def test_the_models_of_an_old_plan_are_let_go_at_once(run: Run, cascade: Cascades, images: Array) -> None:
+    made = cascade()
+
+    async def main() -> None:
+        async with Engine([load_plan(made.folder, "m")]) as engine:
+            session = weakref.ref(engine.plan("m").opened.stages.stages[0].sessions[0])
+            await engine.infer("m", {"image": images})
+            gc.collect()
+            gc.disable()  # memory must not wait for it
+            try:
+                await engine.load(load_plan(made.folder, "m"))
+                while session() is not None:
+                    await asyncio.sleep(0.001)
+            finally:
+                gc.enable()
 
     run(main())

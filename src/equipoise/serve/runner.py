@@ -35,6 +35,7 @@ from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.memory import Memory
 from equipoise.serve.probes import Probes
 from equipoise.serve.queue import StageQueue
+from equipoise.serve.weakly import weakly
 from equipoise.serve.work import Answer, Part, Rows, Waiter, Work, assembled
 
 Array = NDArray[Any]
@@ -62,22 +63,22 @@ class Runner:
         self._queues = [StageQueue() for _ in plan.all_stages]
         self._look_at = [stage.rule.max_rows + 1 for stage in self._plan.stages]
         self._lanes = Lanes(loaded.name, loaded.asks)
-        self._cores = cores.share(plan.stages[0].models[0].settings.threads, self._start_now)
+        self._cores = cores.share(plan.stages[0].models[0].settings.threads, weakly(self._start_now))
         self._names = [*(f"stage {place + 1}" for place in range(self._plan.nominal)), "the fallback"]
         self._probes = Probes(
-            loaded.bundle.golden_inputs, self._names, self._lanes, self._cores, self._start_now, self._set_down
+            loaded.bundle.golden_inputs, self._names, self._lanes, self._cores, self._cores.wake, weakly(self._set_down)
         )
         self._down: frozenset[int] = frozenset()
         self._crew_trouble = ""
         digest = loaded.bundle.plan.content_digest
         self._memory = None if plan.cache is None else Memory(plan.cache, digest, loaded.name, loaded.version)
-        self._alarm = Alarm(self._start)
+        self._alarm = Alarm(weakly(self._start))
         self._closed = False
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
         if isinstance(loaded.opened, Crew):
-            loaded.opened.watch(asyncio.get_running_loop(), self._crew_changed)
+            loaded.opened.watch(asyncio.get_running_loop(), weakly(self._crew_changed))
 
     @property
     def trouble(self) -> str | None:
