@@ -14,14 +14,11 @@ from equipoise.core.brief import Brief
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import DataError
 from equipoise.ingest.rows import bind_rows, feature_columns, target_name
+from equipoise.ingest.slices import slice_values, spelled
 from equipoise.ingest.table import Table, read_table
-from equipoise.preprocess.columns import text_array
 from equipoise.preprocess.rows import Rows
 
 Array = NDArray[Any]
-MOST_DISTINCT_NUMBERS = 20
-MOST_DISTINCT_VALUES = 200
-MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def load_study_data(brief: Brief, spec: ModelSpec, table: Table | None = None) -
         if main.require(column, "a slice or the group").ndim != 1:
             raise DataError(main.source, f"column {column!r} has several values a row", "needed one value a row")
     columns = _columns(feature_columns(main, spec, target, extra))
-    slices = {column: _slice_values(main, column) for column in data.slices}
+    slices = {column: slice_values(main, column) for column in data.slices}
     groups = None if data.group is None else _group_values(main, data.group, slices)
     parts = [replace(bind_rows(main, spec, target, extra=extra, needs_target=needs), extra={})]
     group_parts = [groups]
@@ -166,47 +163,11 @@ def _require_same_kind(main: Rows, other: Rows, main_table: Table, table: Table)
         raise DataError(table.source, f"its target holds {found}", f"needed {needed}, as in {main_table.source}")
 
 
-def _slice_values(table: Table, column: str) -> Array:
-    """The slice of each row, as text: values as they are, numbers of many values by quartile."""
-    values = table.columns[column]
-    if values.dtype.kind in "iuf" and len(np.unique(values[np.isfinite(values)])) > MOST_DISTINCT_NUMBERS:
-        return _quartiles(values)
-    named = _spelled(values)
-    named[[value is None for value in named]] = MISSING
-    distinct = len(set(named.tolist()))
-    if distinct > MOST_DISTINCT_VALUES:
-        raise DataError(
-            table.source,
-            f"column {column!r} has {distinct:,} different values",
-            f"needed at most {MOST_DISTINCT_VALUES} to slice by it: group them into fewer",
-        )
-    return named
-
-
-def _spelled(values: Array) -> Array:
-    """Values as text, None where missing; 3.0 as `3`, so that a column with a missing value spells like one without."""
-    if values.dtype.kind == "f":
-        return text_array([int(value) if value == np.round(value) else value for value in values.tolist()])
-    return text_array(values.tolist())
-
-
-def _quartiles(values: Array) -> Array:
-    """Each number's quartile, named by the least and greatest number in it, `[17, 28]`."""
-    known = np.isfinite(values)
-    edges = np.unique(np.quantile(values[known], [0.25, 0.5, 0.75], method="lower"))
-    part = np.searchsorted(edges, values, side="left")
-    named = np.full(len(values), MISSING, dtype=object)
-    for number in np.unique(part[known]):
-        inside = known & (part == number)
-        named[inside] = f"[{values[inside].min():.6g}, {values[inside].max():.6g}]"
-    return named
-
-
 def _group_values(table: Table, column: str, slices: dict[str, Array]) -> Array:
     values = table.require(column, "the group (--group)")
     if values.ndim != 1:
         raise DataError(table.source, f"column {column!r} has several values a row", "needed one group a row")
-    named = _spelled(values)
+    named = spelled(values)
     missing = np.array([value is None for value in named])
     if missing.any():
         raise DataError(
