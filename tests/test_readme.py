@@ -12,6 +12,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,14 +82,14 @@ class Background:
 
     def __init__(self, program: str, words: list[str]) -> None:
         place = words.index("--http") + 1
-        self._told, words = words[place], [*words[:place], "0", *words[place + 1 :]]
+        self._told, words = words[place].rsplit(":")[-1], [*words[:place], "0", *words[place + 1 :]]
         self._process = subprocess.Popen([program, *words], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self._port = next(line for line in self._process.stdout if line.startswith("ready at")).strip().rsplit(":")[-1]
 
-    def here(self, word: str) -> str:
-        """A word of a command with the port that it really has."""
-        return word.replace(f":{self._told}/", f":{self._port}/")
+    def here(self, text: str) -> str:
+        """A text with the port that it really has."""
+        return re.sub(rf":{self._told}\b", f":{self._port}", text)
 
     def end(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -105,12 +106,19 @@ def asked_with_curl(words: list[str], server: Background) -> None:
     assert all(set(one) >= {"label", "confidence"} for one in predictions)
 
 
-def test_the_commands_do_what_they_say(folder: Path) -> None:
+def asked_with_triton(server: Background) -> None:
+    (block,) = (block for block in blocks("python") if "tritonclient" in block)
+    done = subprocess.run([sys.executable, "-c", server.here(block)], capture_output=True, text=True, check=True)
+    assert "logits" in done.stdout
+
+
+def test_the_commands_do_what_they_say(folder: Path, signed: Any) -> None:
     program = shutil.which("equipoise", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         pytest.skip("the command `equipoise` is not installed beside this Python")
     if shutil.which("curl") is None:
         pytest.skip("the command `curl` is not installed")
+    signed(folder, "server")
     with ExitStack() as running:
         server: Background | None = None
         for command in commands():
@@ -120,7 +128,10 @@ def test_the_commands_do_what_they_say(folder: Path) -> None:
             if words[0] == "curl":
                 assert server is not None
                 asked_with_curl(words, server)
+                asked_with_triton(server)
                 continue
+            made = re.fullmatch(r"KEY=\$\((.*)\)", command)
+            words = shlex.split(made[1] if made else command)
             assert words[0] == "equipoise"
             if words[1] == "serve":
                 server = Background(program, words[1:])
@@ -129,6 +140,7 @@ def test_the_commands_do_what_they_say(folder: Path) -> None:
             budget = ["--budget", BUDGET] if words[1] == "optimize" else []
             done = subprocess.run([program, *words[1:], *budget], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
+            assert not made or re.fullmatch(r"\S{40,}\n", done.stdout)
         assert server is not None
     answer = json.loads((folder / "equipoise-model" / "result.json").read_text())
     assert answer["decision"] in ("replace", "keep")
@@ -137,6 +149,8 @@ def test_the_commands_do_what_they_say(folder: Path) -> None:
 
 def test_the_python_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for block in blocks("python"):
+        if "tritonclient" in block:
+            continue  # it needs a server: see above
         exec(compile(re.sub(r'budget="[^"]*"', f'budget="{BUDGET}"', block), "README.md", "exec"), {})
     assert "Serve" in (printed := capsys.readouterr().out) or "Keep" in printed
     assert len((folder / "answers.csv").read_text().splitlines()) == ROWS + 1

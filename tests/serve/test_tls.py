@@ -9,17 +9,11 @@ import ssl
 import sys
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from equipoise.cli.main import main
 from equipoise.errors import InputError
@@ -27,37 +21,12 @@ from equipoise.serve.grpc import SERVICE
 from equipoise.serve.tls import Tls
 
 
-def signed(folder: Path, name: str, password: bytes | None = None) -> tuple[Path, Path]:
-    """A certificate that signs itself, for this machine, and its key."""
-    folder.mkdir(exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    called = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(called)
-        .issuer_name(called)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    pem = serialization.Encoding.PEM
-    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(pem))
-    (folder / f"{name}.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, hidden))
-    return folder / f"{name}.pem", folder / f"{name}.key"
-
-
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path]:
+def files(tmp_path: Path, signed: Any) -> tuple[Path, Path]:
     return signed(tmp_path / "tls", "server")
 
 
-def test_what_cannot_work_is_one_clear_line(tmp_path: Path, files: tuple[Path, Path]) -> None:
+def test_what_cannot_work_is_one_clear_line(tmp_path: Path, files: tuple[Path, Path], signed: Any) -> None:
     certificate, key = files
     other = signed(tmp_path / "tls", "other")
     secret = signed(tmp_path / "tls", "secret", b"password")
@@ -136,7 +105,7 @@ def test_https_is_answered_and_nothing_else(
 
 
 def test_clients_show_who_they_are_where_they_must(
-    cascade: Callable[..., Any], serving: Any, tmp_path: Path, files: tuple[Path, Path]
+    cascade: Callable[..., Any], serving: Any, tmp_path: Path, files: tuple[Path, Path], signed: Any
 ) -> None:
     certificate, key = files
     known, stranger = signed(tmp_path / "tls", "known"), signed(tmp_path / "tls", "stranger")
@@ -154,7 +123,7 @@ def test_clients_show_who_they_are_where_they_must(
 
 
 def test_grpc_speaks_tls_with_the_same_files(
-    cascade: Callable[..., Any], serving: Any, tmp_path: Path, files: tuple[Path, Path]
+    cascade: Callable[..., Any], serving: Any, tmp_path: Path, files: tuple[Path, Path], signed: Any
 ) -> None:
     certificate, key = files
     known = signed(tmp_path / "tls", "known")
