@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from equipoise.compose.servable import Servable
 from equipoise.core.plan import AnswerForm, DistrustAnswer, PlanStage
 from equipoise.core.profile import Settings
 from equipoise.host.sandbox import Sandbox
-from equipoise.measure.session import open_session
+from equipoise.measure.session import answer, open_session
+from equipoise.preprocess.rows import Rows
 from equipoise.runtimes.base import Array
 from equipoise.store.study import StudyFolder
 
 OPEN_TIMEOUT_S = 120.0
+CHUNK_BYTES = 8 * 2**20
 
 
 def open_child(
@@ -76,3 +81,25 @@ def open_child_of(
         child.close()
         raise
     return child
+
+
+def answers_of(child: Sandbox, rows: Rows, batch: int, timeout_s: float) -> dict[str, Array]:
+    """Answers to rows, sent in chunks so that the data does not count as the model's memory.
+
+    Args:
+        child: A process in which something is open.
+        rows: At least one.
+        batch: Rows a batch.
+        timeout_s: Longest that all of them together may take.
+
+    Raises:
+        SandboxError: It crashed, hung, or took too much memory.
+    """
+    row_bytes = max(1, sum(array[:1].nbytes for array in rows.feeds.values()))
+    chunk = max(1, CHUNK_BYTES // row_bytes // batch) * batch
+    deadline = time.monotonic() + timeout_s
+    parts = [
+        child.call(answer, rows.take(slice(start, start + chunk)).feeds, batch, timeout_s=deadline - time.monotonic())
+        for start in range(0, rows.n, chunk)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

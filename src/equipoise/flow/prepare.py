@@ -26,14 +26,14 @@ from equipoise.core.variant import Variant
 from equipoise.errors import BriefError, DataError, ModelError, SandboxError
 from equipoise.flow.children import open_child
 from equipoise.flow.evidence import MAIN, Judge, check_default
+from equipoise.flow.importing import IMPORT_TIMEOUT_S, import_in_child, native_config
 from equipoise.flow.material import Material
 from equipoise.flow.near import check_rows, requests_of
 from equipoise.flow.repeats import known_repeats
 from equipoise.flow.traffic import Traffic
 from equipoise.flow.workbench import CHECK_ROWS
 from equipoise.host.environment import environment
-from equipoise.host.sandbox import Sandbox
-from equipoise.ingest.model import ImportedModel, check_alternative, import_model
+from equipoise.ingest.model import ImportedModel, check_alternative
 from equipoise.ingest.prices import extrapolation_note, price_for
 from equipoise.ingest.splits import split_rows
 from equipoise.ingest.study_data import StudyData, load_study_data
@@ -46,15 +46,12 @@ from equipoise.preprocess.person import person_scores
 from equipoise.preprocess.rows import Rows
 from equipoise.registry import runtimes
 from equipoise.stats.metrics import metric_named
-from equipoise.store.artifacts import artifact_bytes, artifact_digest
 from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
-IMPORT_TIMEOUT_S = 300.0
 WINDOW_SHARE, LEAST_WINDOW_S, MOST_WINDOW_S = 0.01, 2.0, 60.0
 """A trace's busiest window is replayed a few times for every finalist, and so lasts this share of the budget."""
 _imported = TypeAdapter(ImportedModel)
-NATIVE = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "openvino", "sklearn": "sklearn"}
 
 
 @dataclass(frozen=True)
@@ -178,13 +175,6 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     )
 
 
-def native_config(variant: Variant, machine: Environment) -> Config:
-    """A variant in the runtime of its format, in its own precision."""
-    runtime = NATIVE[variant.format]
-    precision = runtimes()[runtime].precisions(variant.format, variant.quantized, machine)[0]
-    return Config(variant=variant, runtime=runtime, precision=precision)
-
-
 def configs_of(variant: Variant, machine: Environment) -> tuple[Config, ...]:
     """A variant in every runtime and precision that can run it here, its native one first."""
     native = native_config(variant, machine)
@@ -225,26 +215,9 @@ def _import(
     if entry is not None:
         return _imported.validate_python(entry.value["model"]), Variant.model_validate(entry.value["variant"])
     folder = study.new_folder()
-    with Sandbox(study.log(f"import-{recipe.source}")) as child:
-        try:
-            model: ImportedModel = child.call(
-                import_model, path, brief.model.trust, folder, table.head(CHECK_ROWS), timeout_s=IMPORT_TIMEOUT_S
-            )
-        except SandboxError as error:
-            raise ModelError(str(path), f"reading it ended with: {error}", "check the file") from error
-    digest = artifact_digest(folder)
-    variant = Variant(
-        recipe=recipe,
-        artifact=digest,
-        format=model.format,
-        quantized=model.quantized,
-        spec=model.spec,
-        artifact_bytes=artifact_bytes(folder),
-        build_s=0.0,
-        data_use="none",
-        tool_versions={},
-    )
-    study.keep_artifact(folder, digest)
+    log = study.log(f"import-{recipe.source}")
+    model, variant = import_in_child(path, recipe, brief.model.trust, table, folder, log)
+    study.keep_artifact(folder, variant.artifact)
     value = {"model": _imported.dump_python(model, mode="json"), "variant": variant.model_dump(mode="json")}
     study.record(key, value, elapsed_s=0.0)
     return model, variant

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.compose.actions import (
@@ -40,7 +39,7 @@ from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
 from equipoise.errors import EquipoiseError, InputError, SandboxError
-from equipoise.flow.children import OPEN_TIMEOUT_S, open_child
+from equipoise.flow.children import OPEN_TIMEOUT_S, answers_of, open_child
 from equipoise.flow.composing import compose_stages, doubt
 from equipoise.flow.look_up import look_up
 from equipoise.flow.material import Material, sample_of
@@ -48,13 +47,11 @@ from equipoise.flow.near import match_nearly
 from equipoise.flow.race import race
 from equipoise.flow.traffic import put_under_traffic
 from equipoise.host.sandbox import Sandbox
-from equipoise.measure.session import answer, sweep
-from equipoise.preprocess.rows import Rows
+from equipoise.measure.session import sweep
 from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
 CHECK_ROWS = 256
-CHUNK_BYTES = 8 * 2**20
 BUILD_SHARE = 0.3
 BASELINE_LEAST_S = 10.0
 """What the original's own answers to the certify rows may take at least: without them a whole study is lost."""
@@ -263,7 +260,7 @@ class Workbench:
         settings = action.settings
         child = self._kept(action.config, settings, remaining_s)
         rows = self.material.splits[action.split].take(slice(0, action.rows))
-        outputs = self._answers(child, rows, settings.batch, remaining_s)
+        outputs = answers_of(child, rows, settings.batch, max(5.0, remaining_s))
         self.study.save_arrays(self._outputs_name(action), outputs)
         return self._judged(action)
 
@@ -370,20 +367,7 @@ class Workbench:
         return self._checks[variant.artifact]
 
     def _check_answers(self, child: Sandbox, remaining_s: float) -> dict[str, Array]:
-        return self._answers(child, self.material.calibration.take(slice(0, CHECK_ROWS)), 16, remaining_s)
-
-    def _answers(self, child: Sandbox, rows: Rows, batch: int, remaining_s: float) -> dict[str, Array]:
-        """Answers to rows, sent in chunks so that the data does not count as the model's memory."""
-        row_bytes = max(1, sum(array[:1].nbytes for array in rows.feeds.values()))
-        chunk = max(1, CHUNK_BYTES // row_bytes // batch) * batch
-        deadline = time.monotonic() + max(5.0, remaining_s)
-        parts = [
-            child.call(
-                answer, rows.take(slice(start, start + chunk)).feeds, batch, timeout_s=deadline - time.monotonic()
-            )
-            for start in range(0, rows.n, chunk)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return answers_of(child, self.material.calibration.take(slice(0, CHECK_ROWS)), 16, max(5.0, remaining_s))
 
     def _memory_cap(self, config: Servable) -> int | None:
         """The brief's limit, for everything but the baseline, which must be measured whatever it takes."""
