@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from equipoise.errors import Overloaded
 from equipoise.serve import Engine
 from equipoise.serve.cores import CoreBudget, CoreShare, with_settings, within_cores
 
@@ -57,7 +58,7 @@ def test_no_core_is_given_twice_and_turns_come_in_order(
     shares: list[CoreShare] = []
 
     def take(place: int) -> None:
-        if shares[place].take():
+        if shares[place].take(0.0):
             if waiting:
                 assert waiting.pop(0) == place
             running.append(place)
@@ -96,5 +97,27 @@ def test_plans_take_turns_on_the_cores_that_they_share(run: Run, cascade: Cascad
             assert not all(task.done() for task in many)
             for answer in await asyncio.gather(*many):
                 made.require_right(answer, images)
+
+    run(main())
+
+
+def test_a_request_is_taken_in_where_the_cores_that_others_use_are_free_in_time(
+    run: Run, cascade: Cascades, gate: Any, images: Array
+) -> None:
+    made = cascade(service_s=(100, 0.001))
+    other = cascade(seed=1, limit_s=50)
+
+    async def main() -> None:
+        async with Engine([made.gated(0, gate), replace(other.loaded, name="other")], cores=1) as engine:
+            other.require_right(await engine.infer("other", {"image": images[:1]}), images[:1])
+            long = asyncio.create_task(engine.infer("m", {"image": images[:1]}))
+            await gate.reached(1)
+            with pytest.raises(Overloaded):
+                await engine.infer("other", {"image": images[:1]})
+            patient = asyncio.create_task(engine.infer("other", {"image": images[:1]}, deadline_s=1000))
+            await asyncio.sleep(0.01)
+            gate.open.set()
+            made.require_right(await long, images[:1])
+            other.require_right(await patient, images[:1])
 
     run(main())

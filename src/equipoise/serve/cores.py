@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 from equipoise.core.plan import Plan, PlanStage
 
@@ -72,6 +73,7 @@ class CoreBudget:
         self.cores = cores
         self.free = cores
         self._waiting: deque[CoreShare] = deque()
+        self._shares: WeakSet[CoreShare] = WeakSet()
 
     def share(self, threads: int, wake: Callable[[], object]) -> CoreShare:
         """What a plan asks for cores with.
@@ -80,21 +82,34 @@ class CoreBudget:
             threads: Of one batch.
             wake: Called when it is its turn, after it had to wait: it then takes, or leaves.
         """
-        return CoreShare(self, min(threads, self.cores), wake)
+        share = CoreShare(self, min(threads, self.cores), wake)
+        self._shares.add(share)
+        return share
 
-    def _take(self, share: CoreShare) -> bool:
+    def _take(self, share: CoreShare, ends_s: float) -> bool:
         if share.threads > self.free or (self._waiting and self._waiting[0] is not share):
             if not share.waits:
                 share.waits = True
                 self._waiting.append(share)
             return False
         self.free -= share.threads
+        share.ends_s.append(ends_s)
         self._leave(share)
         return True
 
-    def _give(self, threads: int) -> None:
-        self.free += threads
+    def _give(self, share: CoreShare) -> None:
+        self.free += share.threads
+        share.ends_s.popleft()
         self._call_next()
+
+    def _free_at_s(self, threads: int) -> float:
+        free = self.free
+        running = sorted((at_s, share.threads) for share in self._shares for at_s in share.ends_s)
+        for at_s, more in running:
+            free += more
+            if free >= threads:
+                return at_s
+        return 0.0
 
     def _leave(self, share: CoreShare) -> None:
         if share.waits:
@@ -118,23 +133,37 @@ class CoreShare:
     Attributes:
         threads: Of one batch.
         waits: Whether it waits for its turn.
+        ends_s: When its batches are expected to end, on the loop's clock.
     """
 
-    __slots__ = ("_budget", "threads", "waits", "wake")
+    __slots__ = ("__weakref__", "_budget", "ends_s", "threads", "waits", "wake")
 
     def __init__(self, budget: CoreBudget, threads: int, wake: Callable[[], object]) -> None:
         self._budget = budget
         self.threads = threads
         self.wake = wake
         self.waits = False
+        self.ends_s: deque[float] = deque()
 
-    def take(self) -> bool:
-        """Take the cores of one batch; where that is not possible yet, `wake` is called when it is."""
-        return self._budget._take(self)
+    def take(self, ends_s: float) -> bool:
+        """Take the cores of a batch that is expected to end then; where that must wait, `wake` is called in time."""
+        return self._budget._take(self, ends_s)
 
     def give(self) -> None:
         """A batch has ended."""
-        self._budget._give(self.threads)
+        self._budget._give(self)
+
+    def lanes(self, free_at_s: Sequence[float], free: int) -> tuple[Sequence[float], int]:
+        """When a plan's lanes can be expected to start a batch, and how many of them could now.
+
+        Args:
+            free_at_s: When they are free themselves.
+            free: How many of them are free now.
+        """
+        if not free or self.threads <= self._budget.free:
+            return free_at_s, free
+        at_s = self._budget._free_at_s(self.threads)
+        return [max(at_s, each_s) for each_s in free_at_s], 0
 
     def leave(self) -> None:
         """Nothing is to be started any more."""

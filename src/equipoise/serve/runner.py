@@ -167,7 +167,7 @@ class Runner:
             raise self._unavailable(self._why_down)
         step = admit(
             plan,
-            Load([queue.waiting_rows for queue in self._queues], lanes.free_at_s, len(lanes.free)),
+            Load([queue.waiting_rows for queue in self._queues], *self._cores.lanes(lanes.free_at_s, len(lanes.free))),
             entry,
             now_s,
             rows=n,
@@ -242,7 +242,7 @@ class Runner:
             return
         while self._lanes.free and (self._probes.due or any(map(len, self._queues))):
             if self._probes.due:
-                if not self._cores.take():
+                if not self._cores.take(now_s):
                     return
                 self._probes.start(now_s)
                 continue
@@ -255,11 +255,12 @@ class Runner:
             if not isinstance(step, Start):
                 self._alarm.set(step.at_s)
                 break
-            if not self._cores.take():
+            ends_s = now_s + self._plan.stages[step.stage].own.seconds(step.rows)
+            if not self._cores.take(ends_s):
                 return
             works = [work for work in self._queues[step.stage].pop(step.requests) if self._wanted(work, now_s)]
             if works:
-                self._launch(step.stage, works, now_s)
+                self._launch(step.stage, works, now_s, ends_s)
             else:
                 self._cores.give()
         if self._cores.waits:
@@ -278,13 +279,12 @@ class Runner:
         self._close(work)
         return False
 
-    def _launch(self, stage: int, works: list[Work], now_s: float) -> None:
+    def _launch(self, stage: int, works: list[Work], now_s: float, ends_s: float) -> None:
         rows = sum(work.rows for work in works)
         for work in works:
             work.queued_s += now_s - work.since_s
             work.since_s = now_s
         pieces = [(work.feeds, work.left) for work in works]
-        ends_s = now_s + self._plan.stages[stage].own.seconds(rows)
         self._lanes.start(stage, pieces, ends_s, partial(self._ended, stage, works, rows, now_s))
 
     def _ended(self, stage: int, works: list[Work], rows: int, start_s: float, lane: int, found: list[Asked]) -> None:
