@@ -40,6 +40,7 @@ def test_processes_share_the_lanes_and_every_answer_is_the_right_one(run: Run, c
 
     async def main() -> None:
         plan = await loaded(made, 3)
+        assert plan.notes == ("3 worker processes would be too many: it has lanes for 2",)
         assert plan.spec == made.loaded.spec
         assert plan.outputs == made.loaded.outputs
         async with Engine([plan]) as engine:

@@ -108,6 +108,8 @@ def load_plan(folder: Path, name: str | None = None, version: str = "1", workers
             for place, seconds in enumerate(known)
         )
         elsewhere = "speed was measured elsewhere, and again here: " + "; ".join(differences) if differences else None
+        lanes = plan.stages[0].lanes
+        spare = f"{workers} worker processes would be too many: it has lanes for {lanes}" if workers > lanes else None
         return LoadedPlan(
             name=name or default_name(folder),
             version=version,
@@ -116,7 +118,7 @@ def load_plan(folder: Path, name: str | None = None, version: str = "1", workers
             services=services,
             outputs=facts.outputs,
             fallback_outputs=facts.fallback_outputs,
-            notes=tuple(note for note in (elsewhere, shrunk) if note is not None),
+            notes=tuple(note for note in (elsewhere, shrunk, spare) if note is not None),
         )
     except BaseException:
         if isinstance(opened, Crew):
