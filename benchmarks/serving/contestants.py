@@ -85,7 +85,7 @@ CONTESTANTS: dict[str, Contestant] = {
         ("fastapi", "uvicorn[standard]", *MODEL_PACKAGES),
         ("fastapi_app.py",),
         "/ready",
-        {"fastapi, def": "/def", "fastapi, async def": "/async"},
+        {"fastapi": "/def", "fastapi, async def": "/async"},
     ),
     "mlserver": Contestant(
         ("mlserver", *MODEL_PACKAGES),

@@ -155,21 +155,16 @@ def claims(seen: list[Round]) -> list[Claim]:
     """What is claimed of the medians of the rounds' ratios."""
     found: list[Claim] = []
     for name, least in LEAST_RATIOS.items():
-        labels = [label for label in seen[0] if label.partition(",")[0] == name]
-        if not labels:
-            continue
-        spreads = CONTESTANTS[name].spreads
-        ratios = {label: ratio(seen, label, MANY, "wall_rps" if spreads else "cpu_rps") for label in labels}
-        hardest = min(ratios, key=lambda label: ratios[label])
-        unit = "wall second" if spreads else "server CPU-second"
-        found.append(at_least(f"requests per {unit}, {MANY} connections, / {hardest}", ratios[hardest], least))
-    fast = [label for label in seen[0] if label.startswith("fastapi")]
-    if fast:
-        p50 = max(ratio(seen, label, FEW, "p50_s") for label in fast)
-        found.append(at_most("p50 of one connection / FastAPI's", p50, MOST_P50))
+        if name in seen[0]:
+            unit, figure = ("wall", "wall_rps") if CONTESTANTS[name].spreads else ("server CPU", "cpu_rps")
+            what = f"requests per {unit} second, {MANY} connections, / {name}"
+            found.append(at_least(what, ratio(seen, name, MANY, figure), least))
+    if "fastapi" in seen[0]:
+        p50 = ratio(seen, "fastapi", FEW, "p50_s")
+        found.append(at_most("p50 of one connection / fastapi", p50, MOST_P50))
     binary = f"{OURS}, binary"
     quicker = median(each[binary][MANY].cpu_rps / each[OURS][MANY].cpu_rps for each in seen)
-    found.append(at_least("requests per server CPU-second, binary tensors / JSON", quicker, 1.0))
+    found.append(at_least(f"requests per server CPU second, {MANY} connections, binary tensors / JSON", quicker, 1.0))
     wrong = sum(reading.wrong for each in seen for label in each for reading in each[label].values())
     found.append(at_most("requests without the right answer, all servers", wrong, 0))
     return found

@@ -1,7 +1,7 @@
 """Plain FastAPI, as its tutorial shows it: a model of the request, a path operation, no batching.
 
-The documentation says `def` for work that blocks (it is then run in a thread) and `async def` for what does not wait;
-both are here, and the faster one counts.
+The documentation says `def` for work that blocks, which is then done in a thread: that is what counts. `async def` is
+here too; it blocks everybody while the model computes, and with a model this tiny it is the faster one.
 """
 
 from __future__ import annotations
