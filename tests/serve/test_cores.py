@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -44,6 +44,7 @@ def test_a_plan_takes_no_more_threads_than_there_are_cores(
     assert note is None or f"this process may use {cores} cores" in note
 
 
+@settings(deadline=None)
 @given(
     cores=st.integers(1, 8),
     threads=st.lists(st.integers(1, 9), min_size=1, max_size=5),
@@ -55,7 +56,10 @@ def test_no_core_is_given_twice_and_turns_come_in_order(
     budget = CoreBudget(cores)
     running: list[int] = []
     waiting: list[int] = []
-    shares: list[CoreShare] = []
+    woken: list[int] = []
+    shares: list[CoreShare] = [
+        budget.share(each, lambda place=place: woken.append(place)) for place, each in enumerate(threads)
+    ]
 
     def take(place: int) -> None:
         if shares[place].take(0.0):
@@ -65,17 +69,23 @@ def test_no_core_is_given_twice_and_turns_come_in_order(
         elif place not in waiting:
             waiting.append(place)
 
-    shares += [budget.share(each, lambda place=place: take(place)) for place, each in enumerate(threads)]
+    def give() -> None:
+        shares[running.pop(0)].give()
+        while woken:
+            take(woken.pop(0))
+
     for place, starts in steps:
         if starts:
             take(place % len(shares))
+            while woken:
+                take(woken.pop(0))
         elif running:
-            shares[running.pop(0)].give()
+            give()
         assert sum(shares[each].threads for each in running) + budget.free == cores
         assert budget.free >= 0
         assert not waiting or shares[waiting[0]].threads > budget.free
     while running:
-        shares[running.pop(0)].give()
+        give()
     assert not waiting
     assert budget.free == cores
 
