@@ -16,7 +16,7 @@ import psutil
 from load import post
 from server import Server
 
-LEAVE_S, SLOW_S, RUBBISH_S, LOAD_S, KILL_S = 0.3, 1.0, 0.5, 15.0, 20.0
+LEAVE_S, SLOW_S, RUBBISH_S, LOAD_S, KILL_S = 0.3, 1.0, 0.5, 30.0, 60.0
 """Seconds between two of each kind."""
 PIECE_BYTES, PIECE_S = 400, 0.02
 ANSWER_S = 30.0
