@@ -18,7 +18,7 @@ MOST_EXAMPLE_ELEMENTS = 2_000
 """Of a row: a larger example is longer than anybody reads."""
 MOST_NAMED, LARGEST_NAMED_BITS = 20, 32
 SAID_OF: dict[str, tuple[str, dict[str, Any], Any]] = {
-    "confidence": ("how sure the model itself is of its answer, 0 to 1", {"type": "number"}, 0.9),
+    "confidence": ("how sure the model itself is of its answer, 0 to 1", {"type": ["number", "null"]}, 0.9),
     "stage": ("the number of the model that answered: easy rows are answered by the first", {"type": "integer"}, 1),
     "trusted": ("whether the answer can be relied on; if not, a person should look", {"type": "boolean"}, True),
 }  # fmt: skip
@@ -33,14 +33,12 @@ class Field:
         words: What it is, for people.
         schema: What it is, as JSON Schema.
         example: A value of it, made up; null where it would be too long.
-        needed: Whether every row has it.
     """
 
     name: str
     words: str
     schema: Mapping[str, Any]
     example: Any
-    needed: bool = True
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from equipoise.core.tensor import TensorSpec
-from equipoise.serve.described import Described, Field, array_schema
+from equipoise.serve.described import MOST_EXAMPLE_ELEMENTS, Described, Field, array_schema
 from equipoise.serve.extensions import REPOSITORY, STATISTICS
 from equipoise.serve.oip import DATATYPES, SERVER_VERSION
 
@@ -18,7 +18,6 @@ ERROR: Json = {"$ref": "#/components/schemas/Error"}
 ANY: Json = {"type": "object"}
 NAME: Json = {"type": ["string", "null"]}
 WHOLE: Json = {"type": "integer", "minimum": 0}
-MOST_EXAMPLE_ELEMENTS = 2_000
 RESPONSES: dict[str, str] = {
     "400": "The request cannot be used; the error says what was found and what is needed.",
     "401": "A key is needed.",
@@ -215,7 +214,7 @@ def _row(fields: Sequence[Field]) -> Json:
     return {
         "type": "object",
         "properties": {field.name: field.schema for field in fields},
-        "required": [field.name for field in fields if field.needed],
+        "required": [field.name for field in fields],
     }
 
 
