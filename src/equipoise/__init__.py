@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from equipoise.core.brief import Brief
     from equipoise.core.result import Result
     from equipoise.errors import EquipoiseError, InputError
-    from equipoise.flow.api import optimize, predict, simulate, verify
+    from equipoise.flow.api import optimize, predict, profile, simulate, verify
 
-__all__ = ["Brief", "EquipoiseError", "InputError", "Result", "optimize", "predict", "simulate", "verify"]
+__all__ = ["Brief", "EquipoiseError", "InputError", "Result", "optimize", "predict", "profile", "simulate", "verify"]
 
 _HOMES = {
     "Brief": "equipoise.core.brief",
@@ -26,6 +26,7 @@ _HOMES = {
     "Result": "equipoise.core.result",
     "optimize": "equipoise.flow.api",
     "predict": "equipoise.flow.api",
+    "profile": "equipoise.flow.api",
     "simulate": "equipoise.flow.api",
     "verify": "equipoise.flow.api",
 }

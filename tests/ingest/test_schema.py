@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from equipoise.ingest.brief_keys import FILE_KEYS
-from equipoise.ingest.schema import brief_schema, result_schema, write_schemas
+from equipoise.ingest.schema import SCHEMAS, brief_schema, result_schema, write_schemas
 from equipoise.ingest.template import brief_template
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "schema"
@@ -24,15 +24,16 @@ def _uncommented() -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("schema", [brief_schema(), result_schema()], ids=["brief", "result"])
-def test_schemas_are_schemas(schema: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schemas_are_schemas(name: str) -> None:
+    schema = SCHEMAS[name]()
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
 def test_published_schemas_are_in_step(tmp_path: Path) -> None:
     write_schemas(tmp_path)
-    for name in ("brief.schema.json", "result.schema.json"):
+    for name in (f"{schema}.schema.json" for schema in SCHEMAS):
         again = "run `python -m equipoise.ingest.schema docs/schema`"
         assert (PUBLISHED / name).read_text() == (tmp_path / name).read_text(), again
 

@@ -1,4 +1,4 @@
-"""`equipoise schema`: print the JSON Schema of the brief or of the result."""
+"""`equipoise schema`: print the JSON Schema of the brief, the result, or a profile."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import click
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["brief", "result"]))
+@click.argument("which", type=click.Choice(["brief", "result", "anatomy"]))
 def schema(which: str) -> None:
-    """Print the JSON Schema of a TOML brief (for editors) or of `result.json`."""
+    """Print the JSON Schema of a TOML brief (for editors), of `result.json`, or of a profile's `anatomy.json`."""
     import json
 
-    from equipoise.ingest.schema import brief_schema, result_schema
+    from equipoise.ingest.schema import SCHEMAS
 
-    click.echo(json.dumps(brief_schema() if which == "brief" else result_schema(), indent=2))
+    click.echo(json.dumps(SCHEMAS[which](), indent=2))

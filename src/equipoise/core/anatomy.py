@@ -35,7 +35,7 @@ class LayerCost(Noun):
         operator: What kind of thing it does.
         kernel: The runtime's own word for how; empty where it says nothing.
         precision: Arithmetic; null for what computes no real numbers, or where the runtime does not say.
-        time_s: Seconds of one batch: the mean of the quieter half of the batches.
+        time_s: Seconds of one batch: the mean over the quieter half of the turns.
         share: Of the time of all layers, 0 to 1.
         flops: Operations of one batch, a multiplication and an addition being two; null where no formula is known.
         parameters: Weights that it reads; null where it is not known.

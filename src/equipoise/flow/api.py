@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from equipoise.core.anatomy import Anatomy
 from equipoise.core.result import Result
 from equipoise.core.simulation import SimulationResult
 from equipoise.execute.verify import Verification
@@ -104,6 +105,30 @@ def simulate(bundle: PathLike, *, out: PathLike | None = None, **options: Any) -
     if out is not None:
         write_simulation(result, Path(out))
     return result
+
+
+def profile(model: PathLike, *, out: PathLike | None = None, **options: Any) -> Anatomy:
+    """Find out which layers and operators of a model cost what on this machine.
+
+    Args:
+        model: A `.onnx`, `.xml`, `.tflite`, `.skops`, `.joblib` or `.pkl` file.
+        out: Folder for `anatomy.json` and `anatomy.html`; null to write nothing.
+        options: The command line's options without dashes: `data="rows.npz"`, or `length=128`,
+            `shape={"image": (3, 224, 224)}`; `runtime="openvino"`, `precision="bf16"`, `batch=8`, `threads=2` ...
+
+    Returns:
+        What was found, as `anatomy.json` holds it.
+
+    Raises:
+        InputError: Model, data or an option cannot be used.
+    """
+    from equipoise.flow.profile import profile_model, write_anatomy
+    from equipoise.flow.profile_options import profile_options
+
+    anatomy = profile_model(profile_options(Path(model), options))
+    if out is not None:
+        write_anatomy(anatomy, Path(out))
+    return anatomy
 
 
 def _path(path: PathLike | None) -> Path | None:

@@ -1,15 +1,17 @@
-"""JSON Schemas (2020-12) of the TOML brief, for editors, and of `result.json`, for whoever reads it.
+"""JSON Schemas (2020-12) of the TOML brief, for editors, and of `result.json` and `anatomy.json`, for their readers.
 
-`python -m equipoise.ingest.schema docs/schema` writes both files; a test holds them in step.
+`python -m equipoise.ingest.schema docs/schema` writes them; a test holds them in step.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from equipoise.core.anatomy import Anatomy
 from equipoise.core.result import Result
 from equipoise.ingest.brief_keys import FILE_KEYS, SECTIONS, BriefKey
 
@@ -41,10 +43,22 @@ def result_schema() -> dict[str, Any]:
     return {"$schema": DIALECT} | Result.model_json_schema(mode="serialization") | {"title": "Equipoise result"}
 
 
+def anatomy_schema() -> dict[str, Any]:
+    """The schema of `anatomy.json`, which `equipoise profile` writes."""
+    return {"$schema": DIALECT} | Anatomy.model_json_schema(mode="serialization") | {"title": "Equipoise anatomy"}
+
+
+SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "brief": brief_schema,
+    "result": result_schema,
+    "anatomy": anatomy_schema,
+}
+
+
 def write_schemas(folder: Path) -> None:
-    """Write both schemas into a folder."""
-    for name, schema in (("brief", brief_schema()), ("result", result_schema())):
-        (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
+    """Write every schema into a folder."""
+    for name, schema in SCHEMAS.items():
+        (folder / f"{name}.schema.json").write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")
 
 
 def _table(keys: list[BriefKey]) -> dict[str, Any]:

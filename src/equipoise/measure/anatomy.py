@@ -15,29 +15,29 @@ from equipoise.measure.operations import flops
 from equipoise.runtimes.layers import TimedLayer
 
 
-def layer_costs(layers: Sequence[TimedLayer], roofline: Roofline | None) -> tuple[LayerCost, ...]:
+def layer_costs(
+    layers: Sequence[TimedLayer], quiet: NDArray[np.intp], roofline: Roofline | None
+) -> tuple[LayerCost, ...]:
     """What each layer costs.
 
     Args:
-        layers: As the runtime executed them, each with its seconds in the same runs.
+        layers: As the runtime executed them, each with its seconds in the same turns.
+        quiet: Places of the turns that count.
         roofline: The most that the machine can do; null where it was not measured.
 
     Returns:
         The same layers in the same order; their shares add up to 1.
     """
-    if not layers:
-        return ()
-    quiet = quieter_half(np.sum([layer.seconds for layer in layers], axis=0))
     times_s = [quiet_mean(layer.seconds, quiet) for layer in layers]
     total_s = sum(time_s.value for time_s in times_s)
     return tuple(_layer_cost(layer, time_s, total_s, roofline) for layer, time_s in zip(layers, times_s, strict=True))
 
 
 def quieter_half(seconds: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Which runs took least, the half of them: whatever else a machine does makes a run longer, never shorter.
+    """Which turns took least, the half of them: whatever else a machine does makes a run longer, never shorter.
 
     Args:
-        seconds: Of each run: float64[runs], at least one.
+        seconds: Of each turn: float64[turns], at least one.
 
     Returns:
         Their places, at least one.
@@ -46,14 +46,14 @@ def quieter_half(seconds: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def quiet_mean(seconds: NDArray[np.float64], quiet: NDArray[np.intp]) -> Estimate:
-    """The mean over the quieter runs: unlike medians, means of layers add up to the mean of them all."""
+    """The mean over the quieter turns: unlike medians, means of layers add up to the mean of them all."""
     kept = seconds[quiet]
     return Estimate(
         value=float(kept.mean()),
         low=float(kept.min()),
         high=float(kept.max()),
         n=len(kept),
-        method=f"mean of the quieter half of {len(seconds)} runs, from their least to their most",
+        method=f"mean of the quieter half of {len(seconds)} turns, from the least to the most of those",
     )
 
 

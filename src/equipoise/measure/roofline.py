@@ -1,6 +1,6 @@
 """What a machine can do at most: large matrix products in each precision, and a plain copy of memory.
 
-A peak is the fastest of several products of three square matrices' sizes, timed as the runtime itself times its layers,
+A peak is the fastest of several products of large square matrices, timed as the runtime itself times its layers,
 so that it is told in the same measure as they are. The bandwidth is the fastest of several copies of an array that is
 far larger than the caches; a byte that is read and written counts as two.
 """
@@ -74,7 +74,7 @@ def peak_flops(layers: tuple[TimedLayer, ...], size: int) -> Estimate | None:
         size: As the model was written.
 
     Returns:
-        The fastest run, the median as the lower end; null where the runtime made something else of the product.
+        The fastest turn, the median as the lower end; null where the runtime made something else of the product.
     """
     product_flops = 2 * size**3
     found = [layer for layer in layers if (count := flops_of(layer)) is not None and count >= product_flops]

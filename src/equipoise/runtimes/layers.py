@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from equipoise.core.profile import Precision, Settings
 from equipoise.core.tensor import ModelSpec
-from equipoise.runtimes.base import Array
+from equipoise.runtimes.base import Array, Runtime
 
 Shape = tuple[int, ...]
+Turn = tuple[int, int]
+"""First run, from 0, and the one behind the last, of some runs in a row."""
 # Operators that only give what is there another shape or name.
 VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Shape", "ShapeOf", "Size", "Squeeze", "Unsqueeze"})
 
@@ -48,7 +50,7 @@ class TimedLayer:
         operations: The operators that it carries out; null where nothing is known of them.
         parameters: Weights that it reads; null where it is not known.
         bytes_moved: Bytes of its inputs, weights and outputs; null where it is not known.
-        seconds: Of each run: float64[runs].
+        seconds: Mean of the runs of each turn: float64[turns].
     """
 
     name: str
@@ -66,7 +68,7 @@ class TimedLayers:
     """All layers of a model, in the order in which they run.
 
     Attributes:
-        layers: Each with as many runs.
+        layers: Each with as many turns.
         parameters: Weights of the model, each counted once; null where they are not known.
     """
 
@@ -87,12 +89,12 @@ class LayeredSession(Protocol):
     def run(self, prepared: Any) -> float:
         """Answer one batch; the seconds that it took, without the reading of its layers' times."""
 
-    def layers(self, runs: int) -> TimedLayers:
-        """The layers with their times in the last `runs` runs, which must have had one shape; it runs no more."""
+    def layers(self, turns: Sequence[Turn]) -> TimedLayers:
+        """The layers with their times in these turns, whose runs must all have had one shape; it runs no more."""
 
 
 @runtime_checkable
-class LayerRuntime(Protocol):
+class LayerRuntime(Runtime, Protocol):
     """A runtime that can say what each layer takes."""
 
     def open_layers(self, artifact: Path, settings: Settings, scratch: Path) -> LayeredSession:

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.onnx_tensors import nodes
 from equipoise.runtimes.base import Array
 from equipoise.runtimes.external_data import external_data_files
-from equipoise.runtimes.layers import VIEWS, Operation, Shape, TimedLayer, TimedLayers
+from equipoise.runtimes.layers import VIEWS, Operation, Shape, TimedLayer, TimedLayers, Turn
 
 KERNEL_TIME = "_kernel_time"
 OPTIMIZED, OPTIMIZED_WEIGHTS = "optimized.onnx", "optimized.bin"
@@ -65,7 +65,7 @@ class OnnxRuntimeLayers:
         self._session.run(prepared)
         return time.perf_counter() - begin
 
-    def layers(self, runs: int) -> TimedLayers:
+    def layers(self, turns: Sequence[Turn]) -> TimedLayers:
         """The nodes of the main graph, in the order in which they ran; what is inside control flow counts with it."""
         events = json.loads(Path(self._inner.end_profiling()).read_text(encoding="utf-8"))
         graph = _Graph(self._scratch / OPTIMIZED)
@@ -74,7 +74,7 @@ class OnnxRuntimeLayers:
             name = event["name"].removesuffix(KERNEL_TIME)
             if event.get("cat") == "Node" and event["name"] != name and name in graph.nodes:
                 seen.setdefault(name, []).append(event)
-        layers = tuple(_layer(graph, name, each[-runs:]) for name, each in seen.items())
+        layers = tuple(_layer(graph, name, each, turns) for name, each in seen.items())
         return TimedLayers(layers, graph.parameters)
 
 
@@ -183,7 +183,7 @@ class _Graph:
         return tuple(shapes.get(name) for name in node.input)
 
 
-def _layer(graph: _Graph, name: str, events: list[Any]) -> TimedLayer:
+def _layer(graph: _Graph, name: str, events: list[Any], turns: Sequence[Turn]) -> TimedLayer:
     last, node = events[-1]["args"], graph.nodes[name]
     operator = str(last["op_name"])
     inputs, outputs = _shapes(last.get("input_type_shape", [])), _shapes(last.get("output_type_shape", []))
@@ -197,7 +197,7 @@ def _layer(graph: _Graph, name: str, events: list[Any]) -> TimedLayer:
         operations=(operation,),
         parameters=sum(weight.parameters for weight in weights),
         bytes_moved=_bytes(operator, last, sum(weight.size_bytes for weight in weights)),
-        seconds=np.array([event["dur"] for event in events], dtype=np.float64) * 1e-6,
+        seconds=np.array([np.mean([event["dur"] for event in events[slice(*turn)]]) for turn in turns]) * 1e-6,
     )
 
 

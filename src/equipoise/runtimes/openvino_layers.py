@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from equipoise.core.profile import Precision
 from equipoise.core.tensor import ModelSpec
 from equipoise.runtimes.base import Array
-from equipoise.runtimes.layers import VIEWS, Operation, Shape, TimedLayer, TimedLayers
+from equipoise.runtimes.layers import VIEWS, Operation, Shape, TimedLayer, TimedLayers, Turn
 
 PERF_COUNT = {"PERF_COUNT": True}
 PRECISIONS: dict[str, Precision] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "i8": "int8", "u8": "int8"}
@@ -29,6 +29,8 @@ FLOATS = frozenset({"f64", "f32", "f16", "bf16"})
 WEIGHTS = FLOATS | {"i8", "u8", "i4", "u4", "nf4"}
 PLACES = frozenset({"i64", "i32", "boolean"})
 CONSTANT = "Const"
+CUT_OFF_S = 0.5e-6
+"""Counters are cut off to whole microseconds: half of one is what they lack on average."""
 NO_OPERATORS = frozenset({"Constant", "Parameter", "Result"})
 GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
 
@@ -41,7 +43,7 @@ class OpenVinoLayers:
         self._model = model
         self._session = session
         self._request = compiled.create_infer_request()
-        self._seconds: list[dict[str, float]] = []
+        self._means: list[dict[str, float]] = []
         self._kinds: dict[str, tuple[str, str]] = {}
         self._shapes: tuple[Shape, ...] = ()
 
@@ -65,17 +67,16 @@ class OpenVinoLayers:
         elapsed_s = time.perf_counter() - begin
         self._shapes = tuple(tuple(tensor.get_shape()) for tensor in prepared)
         counters = [info for info in self._request.get_profiling_info() if info.status == info.Status.EXECUTED]
-        self._seconds.append({info.node_name: info.real_time.total_seconds() for info in counters})
+        self._means.append({info.node_name: info.real_time.total_seconds() for info in counters})
         self._kinds |= {info.node_name: (info.node_type, info.exec_type) for info in counters}
         return elapsed_s
 
-    def layers(self, runs: int) -> TimedLayers:
+    def layers(self, turns: Sequence[Turn]) -> TimedLayers:
         """The layers that were executed, in the order in which they ran."""
         graph = self._compiled.get_runtime_model()
         executed = [node for node in graph.get_ordered_ops() if _name(node) in self._kinds]
         parts = _parts(self._model, self._shapes, executed)
         fixed = _fixed(graph, lambda node: _about(node).get("layerType") == CONSTANT)
-        recent = self._seconds[-runs:]
         layers = []
         for node in executed:
             kind, kernel = self._kinds[_name(node)]
@@ -90,10 +91,19 @@ class OpenVinoLayers:
                     operations=tuple(part.operations),
                     parameters=part.parameters,
                     bytes_moved=_bytes(node, kind, computing, fixed),
-                    seconds=np.array([seen.get(_name(node), 0.0) for seen in recent]),
+                    seconds=np.array([self._mean_s(_name(node), *turn) for turn in turns]),
                 )
             )
         return TimedLayers(tuple(layers), _parameters(self._model))
+
+    def _mean_s(self, layer: str, first: int, end: int) -> float:
+        """Mean seconds of a layer over some runs in a row, from OpenVINO's means over all runs so far."""
+        before_s, until_s = (self._total_s(layer, runs) for runs in (first, end))
+        return max(0.0, until_s - before_s) / (end - first)
+
+    def _total_s(self, layer: str, runs: int) -> float:
+        mean_s = self._means[runs - 1].get(layer) if runs else None
+        return 0.0 if mean_s is None else runs * (mean_s + CUT_OFF_S)
 
 
 @dataclass

@@ -6,7 +6,7 @@ The methods of the fitted estimators are timed as they are called; what a part t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from equipoise.core.tensor import ModelSpec
 from equipoise.runtimes.base import Array
-from equipoise.runtimes.layers import TimedLayer, TimedLayers
+from equipoise.runtimes.layers import TimedLayer, TimedLayers, Turn
 
 METHODS = ("transform", "predict", "predict_proba", "decision_function")
 BETWEEN = "between the steps"
@@ -56,10 +56,9 @@ class SklearnLayers:
         self._seen.append(self._current)
         return elapsed_s
 
-    def layers(self, runs: int) -> TimedLayers:
+    def layers(self, turns: Sequence[Turn]) -> TimedLayers:
         """The steps, and what the pipeline takes besides to check and hand over; no operations are claimed."""
-        recent = self._seen[-runs:]
-        called = [name for name in self._kinds if any(name in seen for seen in recent)]
+        called = [name for name in self._kinds if any(name in seen for seen in self._seen)]
         ordered = [name for name in called if name != BETWEEN] + [BETWEEN]
         layers = tuple(
             TimedLayer(
@@ -70,7 +69,7 @@ class SklearnLayers:
                 operations=None,
                 parameters=None,
                 bytes_moved=None,
-                seconds=np.array([seen.get(name, 0.0) for seen in recent]),
+                seconds=np.array([np.mean([run.get(name, 0.0) for run in self._seen[slice(*turn)]]) for turn in turns]),
             )
             for name in ordered
         )

@@ -1,0 +1,265 @@
+"""From a model to which of its layers and operators cost what: reads it, times it in two children in turns, adds up."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.core.anatomy import Anatomy, FedInput, LayerCost
+from equipoise.core.environment import Environment
+from equipoise.core.estimate import Estimate
+from equipoise.core.profile import Precision, Settings
+from equipoise.core.roofline import Roofline
+from equipoise.core.tensor import ModelSpec
+from equipoise.errors import BriefError, ModelError, SandboxError
+from equipoise.flow.importing import NATIVE
+from equipoise.flow.profile_options import ProfileOptions
+from equipoise.flow.roofline import machine_roofline
+from equipoise.host.environment import environment
+from equipoise.host.sandbox import Sandbox
+from equipoise.ingest.index_bounds import index_bounds
+from equipoise.ingest.model import ImportedModel, import_model
+from equipoise.ingest.table import Table, read_table
+from equipoise.measure.anatomy import flops_of, known_sum, layer_costs, operator_costs, quiet_mean, quieter_half
+from equipoise.measure.layers import open_batch, time_batch, timed_layers
+from equipoise.preprocess.chunks import read_chunks
+from equipoise.preprocess.random_rows import random_rows, row_shapes
+from equipoise.registry import runtimes
+from equipoise.runtimes.layers import LayerRuntime, TimedLayers
+
+Array = NDArray[Any]
+Say = Callable[[str], None]
+IMPORT_TIMEOUT_S, RUN_TIMEOUT_S = 300.0, 600.0
+TURNS = 12
+HEAD_ROWS = 256
+RANDOM = "random"
+COVERED = 0.1
+"""Layers whose times add up to this much more or less than the whole are worth a word."""
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Seconds of a run in each turn, as two children saw them, one of the whole alone, one of the layers."""
+
+    whole: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    layers: TimedLayers
+
+
+def profile_model(options: ProfileOptions, say: Say = lambda _: None) -> Anatomy:
+    """Find out which layers and operators of a model cost what, on this machine.
+
+    The model runs in two processes of its own, in turns: one is timed as a whole, the other layer by layer.
+
+    Args:
+        options: The model, and where and how it runs.
+        say: Told what goes on.
+
+    Raises:
+        InputError: Model, data or an option cannot be used.
+    """
+    machine = environment()
+    with tempfile.TemporaryDirectory(prefix="equipoise-profile-") as scratch:
+        folder = Path(scratch)
+        artifact = folder / "model"
+        artifact.mkdir()
+        say("reading the model")
+        model = _imported(options, artifact, folder / "import.log")
+        settings = _settings(options, model, machine)
+        feeds = _feeds(options, model.spec, settings.batch, artifact, folder / "inputs.log")
+        say("timing its layers")
+        timed = _timed(options, settings, artifact, feeds, folder)
+        known = any(flops_of(layer) is not None for layer in timed.layers.layers)
+        roofline = (
+            machine_roofline(machine, settings.threads, folder, again=options.remeasure, say=say) if known else None
+        )
+    return _anatomy(options, model, settings, feeds, timed, roofline, machine)
+
+
+def write_anatomy(anatomy: Anatomy, folder: Path) -> None:
+    """Write `anatomy.json` and `anatomy.html` into a folder, which is made where it is missing.
+
+    Raises:
+        BriefError: The folder cannot be made or written into.
+    """
+    from equipoise.report.anatomy import write_anatomy_page
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "anatomy.json").write_text(anatomy.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_anatomy_page(anatomy, folder / "anatomy.html")
+    except OSError as error:
+        raise BriefError("--out", f"{folder} cannot be written ({error})", "give a folder that can be") from None
+
+
+def _imported(options: ProfileOptions, artifact: Path, log: Path) -> ImportedModel:
+    table: Table | None = None
+    if options.data is not None:
+        table = read_table(options.data, options.columns).head(HEAD_ROWS)
+    with Sandbox(log) as child:
+        try:
+            model: ImportedModel = child.call(
+                import_model, options.model, options.trust, artifact, table, timeout_s=IMPORT_TIMEOUT_S
+            )
+        except SandboxError as error:
+            raise ModelError(str(options.model), f"reading it ended with: {error}", "check the file") from error
+    return model
+
+
+def _settings(options: ProfileOptions, model: ImportedModel, machine: Environment) -> Settings:
+    threads = options.threads or machine.cores
+    if threads > machine.cores:
+        needed = f"needed at most {machine.cores}, the cores that this process may use"
+        raise BriefError("--threads", f"found {threads}", needed)
+    runtime = options.runtime or NATIVE[model.format]
+    able: dict[str, LayerRuntime] = {
+        name: each
+        for name, each in runtimes().items()
+        if model.format in each.formats and isinstance(each, LayerRuntime)
+    }
+    if runtime not in able:
+        needed = f"needed one that opens it and says what its layers take: {', '.join(able) or 'none does'}"
+        raise BriefError("--runtime", f"found {runtime!r} for a model of the kind {model.format}", needed)
+    precisions: Sequence[Precision] = able[runtime].precisions(model.format, model.quantized, machine)
+    if options.precision is not None and options.precision not in precisions:
+        needed = f"{runtime} runs this model on this machine in {', '.join(precisions)}"
+        raise BriefError("--precision", f"found {options.precision!r}", needed)
+    fixed = model.spec.fixed_batch
+    if options.batch is not None and fixed not in (None, options.batch):
+        raise BriefError("--batch", f"found {options.batch}", f"the model takes batches of {fixed} alone")
+    return Settings(
+        runtime=runtime,
+        precision=next((each for each in precisions if each == options.precision), precisions[0]),
+        threads=threads,
+        replicas=1,
+        batch=options.batch or fixed or 1,
+    )
+
+
+def _feeds(options: ProfileOptions, spec: ModelSpec, batch: int, artifact: Path, log: Path) -> dict[str, Array]:
+    if options.data is not None:
+        return _rows(options.data, spec, batch, options.columns)
+    shapes = row_shapes(spec, options.shapes, options.length)
+    with Sandbox(log) as child:
+        bounds = child.call(index_bounds, artifact, timeout_s=IMPORT_TIMEOUT_S)
+    return random_rows(spec, shapes, batch, bounds, options.seed)
+
+
+def _rows(data: Path, spec: ModelSpec, batch: int, header: Sequence[str] | None) -> dict[str, Array]:
+    """The first rows of a file, again from its beginning where it has too few."""
+    parts: list[dict[str, Array]] = []
+    found = 0
+    for chunk in read_chunks(data, spec, header=header):
+        parts.append(chunk.feeds)
+        found += chunk.rows
+        if found >= batch:
+            break
+    index = np.arange(batch) % found
+    return {name: np.concatenate([part[name] for part in parts])[index] for name in parts[0]}
+
+
+def _timed(
+    options: ProfileOptions, settings: Settings, artifact: Path, feeds: Mapping[str, Array], folder: Path
+) -> _Timed:
+    """Time the whole and the layers in turns, so that a noisy neighbour hits both alike."""
+    events = folder / "events"
+    events.mkdir()
+    share_s = options.seconds / TURNS / 2
+    whole: list[float] = []
+    observed: list[float] = []
+    with Sandbox(folder / "whole.log") as plain, Sandbox(folder / "layers.log") as watched:
+        for child, scratch in ((plain, None), (watched, events)):
+            _open(child, options, settings, artifact, feeds, scratch)
+            child.pause()
+        for _ in range(TURNS):
+            for child, seconds in ((plain, whole), (watched, observed)):
+                seconds.append(_called(child, options, time_batch, share_s))
+                child.pause()
+        layers: TimedLayers = _called(watched, options, timed_layers)
+    return _Timed(np.asarray(whole), np.asarray(observed), layers)
+
+
+def _open(
+    child: Sandbox,
+    options: ProfileOptions,
+    settings: Settings,
+    artifact: Path,
+    feeds: Mapping[str, Array],
+    scratch: Path | None,
+) -> None:
+    try:
+        _called(child, options, open_batch, settings, artifact, feeds, scratch)
+    except ModelError as error:  # it names the copy
+        raise ModelError(str(options.model), error.found, error.needed) from error
+
+
+def _called(child: Sandbox, options: ProfileOptions, function: Any, *arguments: Any) -> Any:
+    try:
+        return child.call(function, *arguments, timeout_s=RUN_TIMEOUT_S + options.seconds)
+    except SandboxError as error:
+        rows = "random rows" if options.data is None else f"the rows of {options.data}"
+        needed = "check names, types and shapes of its inputs" if options.data is not None else "give rows with --data"
+        raise ModelError(str(options.model), f"it does not run on {rows}: {error}", needed) from error
+
+
+def _anatomy(
+    options: ProfileOptions,
+    model: ImportedModel,
+    settings: Settings,
+    feeds: Mapping[str, Array],
+    timed: _Timed,
+    roofline: Roofline | None,
+    machine: Environment,
+) -> Anatomy:
+    quiet = quieter_half(timed.whole + timed.observed)
+    layers = layer_costs(timed.layers.layers, quiet, roofline)
+    whole_s = quiet_mean(timed.whole, quiet)
+    layers_s = sum(layer.time_s.value for layer in layers)
+    return Anatomy(
+        model=options.model.name,
+        format=model.format,
+        settings=settings,
+        inputs=tuple(
+            FedInput(name=tensor.name, dtype=tensor.dtype, shape=feeds[tensor.name].shape)
+            for tensor in model.spec.inputs
+        ),
+        rows=RANDOM if options.data is None else options.data.name,
+        whole_s=whole_s,
+        observed_s=quiet_mean(timed.observed, quiet),
+        layers_s=layers_s,
+        flops=known_sum(layer.flops for layer in layers),
+        unknown_share=sum(layer.share for layer in layers if layer.flops is None),
+        parameters=timed.layers.parameters,
+        layers=layers,
+        operators=operator_costs(layers),
+        roofline=roofline,
+        environment=machine,
+        notes=(*model.warnings, *_notes(layers, layers_s, whole_s, model)),
+    )
+
+
+def _notes(layers: Sequence[LayerCost], layers_s: float, whole_s: Estimate, model: ImportedModel) -> list[str]:
+    notes = []
+    unknown = [layer for layer in layers if layer.flops is None]
+    if model.format == "sklearn":
+        notes.append("No operations are claimed for the steps of scikit-learn: what they take depends on the rows.")
+    elif unknown:
+        kinds = ", ".join(sorted({layer.operator for layer in unknown}))
+        share = sum(layer.share for layer in unknown)
+        notes.append(
+            f"No formula for {kinds} ({len(unknown)} of {len(layers)} layers, {share:.1%} of the time): what they "
+            "compute is not known, and in no sum."
+        )
+    covered = layers_s / whole_s.value
+    if abs(covered - 1) > COVERED:
+        notes.append(
+            f"The layers' times add up to {covered:.0%} of the whole: either the runtime spends the rest between them "
+            "and on looking at them, or the machine was busy with something else."
+        )
+    return notes
