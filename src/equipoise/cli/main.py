@@ -10,7 +10,10 @@ from click.exceptions import NoArgsIsHelpError
 
 from equipoise.errors import EquipoiseError, InputError
 
-VERBS = ("optimize", "demo", "init", "predict", "simulate", "verify", "serve", "keys", "prices", "schema")
+VERBS = (
+    "optimize", "demo", "init", "predict", "simulate", "profile", "verify", "check", "serve", "keys", "prices",
+    "schema",
+)  # fmt: skip
 INTERRUPTED = 130
 
 
