@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from numpy.typing import NDArray
 
+from equipoise.core.certificate import Certificate
 from equipoise.core.plan import BatchRule, Forecast, Plan, PlanStage, StageModel
 from equipoise.core.profile import Precision, Settings
 from equipoise.core.splits import Duplicates, Splits
@@ -134,6 +135,7 @@ def make_bundle(
     batch: int = 4,
     replicas: int = 1,
     columns: tuple[str, ...] = (),
+    certificate: Certificate | None = None,
 ) -> Path:
     """Write a bundle whose golden answers are the plan's own."""
     settings = Settings(runtime=runtime, precision=precision, threads=1, replicas=replicas, batch=batch)
@@ -148,7 +150,17 @@ def make_bundle(
     nothing = Duplicates(exact=0, near=0, in_training=None, conflicting_targets=0)
     splits = Splits(calibrate=1, search=1, certify=1, groups_in_certify=None, data_digest="0" * 64, duplicates=nothing)
     write_bundle(
-        place, plan, None, environment(), splits, labels, golden, answers, {digest: artifact}, "# card\n", columns
+        place,
+        plan,
+        certificate,
+        environment(),
+        splits,
+        labels,
+        golden,
+        answers,
+        {digest: artifact},
+        "# card\n",
+        columns,
     )
     return place
 

@@ -49,7 +49,8 @@ def test_loads_no_heavy_library(program: str) -> None:
 
 def test_public_names_are_frozen() -> None:
     assert equipoise.__all__ == [
-        "Brief", "EquipoiseError", "InputError", "Result", "optimize", "predict", "profile", "simulate", "verify",
+        "Brief", "EquipoiseError", "InputError", "Result", "check", "optimize", "predict", "profile", "simulate",
+        "verify",
     ]  # fmt: skip
     assert all(getattr(equipoise, name) is not None for name in equipoise.__all__)
 

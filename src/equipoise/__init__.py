@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from equipoise.core.brief import Brief
     from equipoise.core.result import Result
     from equipoise.errors import EquipoiseError, InputError
-    from equipoise.flow.api import optimize, predict, profile, simulate, verify
+    from equipoise.flow.api import check, optimize, predict, profile, simulate, verify
 
-__all__ = ["Brief", "EquipoiseError", "InputError", "Result", "optimize", "predict", "profile", "simulate", "verify"]
+__all__ = [
+    "Brief", "EquipoiseError", "InputError", "Result", "check", "optimize", "predict", "profile", "simulate", "verify",
+]  # fmt: skip
 
 _HOMES = {
     "Brief": "equipoise.core.brief",
     "EquipoiseError": "equipoise.errors",
     "InputError": "equipoise.errors",
     "Result": "equipoise.core.result",
+    "check": "equipoise.flow.api",
     "optimize": "equipoise.flow.api",
     "predict": "equipoise.flow.api",
     "profile": "equipoise.flow.api",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from equipoise.core.anatomy import Anatomy
+from equipoise.core.check import Check
 from equipoise.core.result import Result
 from equipoise.core.simulation import SimulationResult
 from equipoise.execute.verify import Verification
@@ -55,6 +56,46 @@ def verify(bundle: PathLike) -> Verification:
     from equipoise.execute.verify import verify_bundle
 
     return verify_bundle(Path(bundle))
+
+
+def check(
+    bundle: PathLike,
+    *,
+    data: PathLike,
+    baseline: PathLike | None = None,
+    columns: str | Sequence[str] | None = None,
+    ood: Mapping[str, PathLike] | None = None,
+    **options: Any,
+) -> Check:
+    """Test a bundle's certificate again on new rows, and look for changed files and answers.
+
+    Args:
+        bundle: Folder of the bundle.
+        data: New rows with true answers: a `.npz`, `.csv` or `.parquet` file.
+        baseline: The model that the bundle was made from; null for the weaker claim about the bundle alone.
+        columns: Column names of CSV files that have no header: a list, or `"age,sex,label"`.
+        ood: Name of an out-of-distribution set of the certificate to a file of new rows of it.
+        options: Others of the command line, without dashes: `target="label"`, `group="patient"`, `trust=True`,
+            `positive_class="yes"`, `small_slices="report"`, `seed=0`.
+
+    Returns:
+        What was found, claim by claim; `ok` where nothing fails.
+
+    Raises:
+        InputError: Bundle, rows, original or an option cannot be used.
+    """
+    from equipoise.flow.check import CheckWish, check_bundle
+    from equipoise.ingest.spellings import names, refuse_unknown
+
+    refuse_unknown(options, ("target", "group", "trust", "positive_class", "small_slices", "seed"), "check")
+    wish = CheckWish(
+        data=Path(data),
+        baseline=_path(baseline),
+        columns=None if columns is None else names(columns, "columns"),
+        ood={name: Path(path) for name, path in (ood or {}).items()},
+        **options,
+    )
+    return check_bundle(Path(bundle), wish)
 
 
 def predict(bundle: PathLike, *, data: PathLike, out: PathLike, columns: str | Sequence[str] | None = None) -> int:
