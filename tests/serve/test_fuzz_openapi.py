@@ -19,7 +19,7 @@ from equipoise.serve import load_plan
 # Of a server these warnings are no errors: huge numbers overflow in a model, and the answer is infinite.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 FEW = 15
-MANY = int(os.environ.get("EQUIPOISE_FUZZ_CASES", "100000")) // 100
+MANY = int(os.environ.get("EQUIPOISE_FUZZ_CASES", "100000")) // 500
 load_all_checks()
 
 
