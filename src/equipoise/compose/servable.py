@@ -11,7 +11,7 @@ from equipoise.core.noun import Noun
 from equipoise.core.plan import AcceptRule, AnswerForm, BatchRule, Combine, DistrustAnswer, PlanStage, StageModel
 from equipoise.core.profile import Precision, RuntimeName, Settings
 from equipoise.core.recipe import Recipe, Step
-from equipoise.core.variant import Variant
+from equipoise.core.variant import DataUse, Variant
 
 
 class Config(Noun):
@@ -60,6 +60,11 @@ class Config(Noun):
     def untrusted(self) -> DistrustAnswer | None:
         """A single model's answers always stand."""
         return None
+
+    @property
+    def data_use(self) -> DataUse:
+        """The most of the data that any step of its recipe read."""
+        return self.variant.data_use
 
     @property
     def roles(self) -> tuple[CandidateStage, ...]:
@@ -159,6 +164,11 @@ class Composed(Noun):
     def precision(self) -> Precision:
         """Of its last stage."""
         return self.parts[-1].members[0].precision
+
+    @property
+    def data_use(self) -> DataUse:
+        """Its thresholds and calibrations are learnt from rows whose right answers are known."""
+        return "labelled"
 
     @property
     def roles(self) -> tuple[CandidateStage, ...]:

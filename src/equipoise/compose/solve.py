@@ -37,7 +37,7 @@ def solve(facts: SearchFacts) -> Generator[Action, Reply, Choice]:
     Raises:
         BaselineError: The model under study could not be measured.
     """
-    state = SearchState(facts, remaining_s=facts.budget_s)
+    state = SearchState(facts, remaining_s=facts.budget_s, failures=list(facts.refused))
     yield from measure_baseline(state)
     yield from screen(state)
     tuned, *singles = yield from tune(state)

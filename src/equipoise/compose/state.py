@@ -94,6 +94,7 @@ class SearchFacts:
         baseline: The artifact as given, in its native runtime and precision.
         originals: Other runtimes and precisions for it, and the person's alternatives in theirs.
         recipes: What is worth building, most promising first.
+        refused: What would be worth building, and is forbidden.
         configs_of: Runtimes and precisions for a variant.
         distrust: What is wanted where the plan does not trust its answer; null for its answer.
         repeats: What is known of requests that repeat earlier ones; null for nothing.
@@ -125,6 +126,7 @@ class SearchFacts:
     form: AnswerForm | None = None
     reshaping: frozenset[str] = frozenset()
     reverting: frozenset[str] = frozenset()
+    refused: tuple[Failure, ...] = ()
 
 
 @dataclass
@@ -331,6 +333,7 @@ class SearchState:
             usd_per_million_provisioned=provisioned,
             usd_per_million_correct=self.usd_correct(packed if provisioned is None else provisioned, quality),
             stages=entrant.config.roles,
+            data_use=entrant.config.data_use,
         )
 
     def usd_correct(self, usd_per_million: float, quality: Estimate | None) -> float | None:

@@ -19,7 +19,7 @@ from equipoise.store.artifacts import artifact_bytes, artifact_digest
 from equipoise.telemetry import silence
 
 TOOLS = ("nncf", "numpy", "onnx", "onnxruntime", "openvino", "scikit-learn", "skl2onnx", "skops")
-EVERYTHING: tuple[DataUse, ...] = ("none", "unlabelled", "labelled")
+MORE_DATA: tuple[DataUse, ...] = ("none", "unlabelled", "labelled")
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,24 @@ def build(recipe: Recipe, source: Path, context: BuildContext) -> BuiltArtifact:
     with tool(step.technique):
         technique.apply(source, step, context)
     facts = model_facts(context.folder, environment())
-    uses = [_technique(each.technique).data_use for each in recipe.steps]
     return BuiltArtifact(
         facts=facts,
         digest=artifact_digest(context.folder),
         artifact_bytes=artifact_bytes(context.folder),
         quantized=is_quantized(facts.operators),
         fidelity=technique.fidelity,
-        data_use=max(uses, key=EVERYTHING.index),
+        data_use=data_use_of(recipe),
         tool_versions=versions(*TOOLS),
     )
+
+
+def data_use_of(recipe: Recipe) -> DataUse:
+    """The most that any step of a recipe reads of the data.
+
+    Raises:
+        TechniqueError: A technique is not installed.
+    """
+    return max((_technique(step.technique).data_use for step in recipe.steps), key=MORE_DATA.index, default="none")
 
 
 def _technique(name: str) -> Technique:

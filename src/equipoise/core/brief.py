@@ -9,6 +9,7 @@ from pydantic import Field
 from equipoise.core.certificate import Margin
 from equipoise.core.noun import Noun
 from equipoise.core.plan import DistrustAnswer
+from equipoise.core.variant import DataUse
 
 MetricName = Annotated[
     str,
@@ -61,6 +62,8 @@ class DataBrief(Noun):
         ood: Name to out-of-distribution set.
         small_slices: What to do with slices that have too few rows for a verdict.
         real_golden_rows: Put real rows, not synthetic ones, into the bundle's golden answers.
+        data_use: The most of the data that may go into what is made: nothing, rows without their true answers, or both.
+            Judging and timing read rows whatever it is.
     """
 
     path: str
@@ -73,6 +76,7 @@ class DataBrief(Noun):
     ood: dict[str, OodSet] = Field(default_factory=dict)
     small_slices: Literal["block", "report", "pool"] = "block"
     real_golden_rows: bool = False
+    data_use: DataUse = "labelled"
 
 
 class QualityBrief(Noun):

@@ -6,6 +6,7 @@ from equipoise.core.estimate import Estimate
 from equipoise.core.noun import Noun
 from equipoise.core.profile import LatencyQuantiles, Precision, RuntimeName
 from equipoise.core.recipe import Recipe
+from equipoise.core.variant import DataUse
 
 
 class CandidateStage(Noun):
@@ -53,6 +54,8 @@ class Candidate(Noun):
             does not count correct answers.
         stages: Of a cascade or an ensemble, in the order they are asked; empty for a single model.
         savings: What each part saves, one part removed at a time; empty where that was not asked.
+        data_use: The most of the data that went into it: nothing, rows without true answers (calibration), or rows with
+            them (the thresholds of a composition).
     """
 
     name: str
@@ -74,3 +77,4 @@ class Candidate(Noun):
     usd_per_million_correct: float | None
     stages: tuple[CandidateStage, ...] = ()
     savings: tuple[Saving, ...] = ()
+    data_use: DataUse = "none"

@@ -274,6 +274,7 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         baseline=material.baseline,
         originals=prepared.originals,
         recipes=prepared.recipes,
+        refused=prepared.refused,
         configs_of=prepared.configs_of,
         distrust=None
         if quality.distrust is None

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from equipoise.compose.servable import Config
 from equipoise.compose.state import Repeats
 from equipoise.compress.base import ModelFacts
+from equipoise.compress.build import MORE_DATA, data_use_of
 from equipoise.compress.propose import propose_recipes
 from equipoise.core.brief import Brief
 from equipoise.core.environment import Environment
@@ -22,7 +23,7 @@ from equipoise.core.price import Price
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.splits import Splits
-from equipoise.core.variant import Variant
+from equipoise.core.variant import DataUse, Failure, Variant
 from equipoise.errors import BriefError, DataError, ModelError, SandboxError
 from equipoise.flow.children import open_child
 from equipoise.flow.evidence import MAIN, Judge, check_default
@@ -65,6 +66,7 @@ class Prepared:
         meaning: What the judged output holds.
         originals: Other runtimes and precisions for the artifact as given, and the alternatives in theirs.
         recipes: What is worth building.
+        refused: What would be worth building, but takes more of the data than the brief lets go into it.
         splits: How the rows were divided.
         total_rows: Rows of the data file.
         price: Of this machine.
@@ -81,6 +83,7 @@ class Prepared:
     meaning: OutputMeaning
     originals: tuple[Config, ...]
     recipes: tuple[Recipe, ...]
+    refused: tuple[Failure, ...]
     splits: Splits
     total_rows: int
     price: Price
@@ -94,6 +97,8 @@ class Prepared:
         """What the judged output holds; null where the answers of several models cannot be put together."""
         meaning = self.meaning
         if self.judge is None or meaning.function is not None or meaning.multilabel:
+            return None
+        if self.brief.data.data_use != "labelled":
             return None
         return AnswerForm(output=meaning.output, kind=meaning.kind)
 
@@ -143,6 +148,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     judge = _judge(brief, data, meaning, rows)
     variants = {"model": original} | {source: variant for source, (_, variant) in alternatives.items()}
     facts = {"model": model} | {source: imported for source, (imported, _) in alternatives.items()}
+    recipes, refused = _allowed(_recipes(facts, machine), brief.data.data_use)
     note = extrapolation_note(price, machine)
     return Prepared(
         brief=brief,
@@ -164,14 +170,15 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         judge=judge,
         meaning=meaning,
         originals=_originals(baseline, [variant for _, variant in alternatives.values()], machine),
-        recipes=_recipes(facts, machine),
+        recipes=recipes,
+        refused=refused,
         splits=splits,
         total_rows=int(np.count_nonzero(data.rows.population == MAIN)),
         price=price,
         environment=machine,
         columns=data.columns,
         repeats=known_repeats(brief.workload, trace, None if traffic is None else traffic.mean_rate_rps),
-        warnings=(*model.warnings, *data.warnings, *([note] if note else [])),
+        warnings=(*model.warnings, *data.warnings, *([note] if note else []), *_composing_note(brief)),
     )
 
 
@@ -249,6 +256,29 @@ def _recipes(models: dict[str, ImportedModel], machine: Environment) -> tuple[Re
     ]
     longest = max(map(len, proposed), default=0)
     return tuple(recipes[turn] for turn in range(longest) for recipes in proposed if turn < len(recipes))
+
+
+def _allowed(recipes: tuple[Recipe, ...], most: DataUse) -> tuple[tuple[Recipe, ...], tuple[Failure, ...]]:
+    """Recipes that take no more of the data than may go into what is made, and why the others are not built."""
+    allowed, refused = [], []
+    for recipe in recipes:
+        use = data_use_of(recipe)
+        if MORE_DATA.index(use) <= MORE_DATA.index(most):
+            allowed.append(recipe)
+        else:
+            reason = f"it reads {use} rows of the data, and data_use = {most} forbids that"
+            refused.append(Failure(name=str(recipe), recipe=recipe, stage="build", reason=reason))
+    return tuple(allowed), tuple(refused)
+
+
+def _composing_note(brief: Brief) -> tuple[str, ...]:
+    most = brief.data.data_use
+    if most == "labelled" or brief.quality.metric == "none":
+        return ()
+    return (
+        "cascades, ensembles and distrusted answers were not tried: their thresholds are learnt from rows with true "
+        f"answers, and data_use = {most} forbids that",
+    )
 
 
 def _traffic(brief: Brief, trace: Trace | None) -> Traffic | None:

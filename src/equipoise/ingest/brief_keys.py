@@ -152,6 +152,11 @@ KEYS = (
         "false", "Put real rows, not synthetic ones, into the bundle's golden answers.",
     ),
     BriefKey(
+        "data.data_use", "--data-use", "data.data_use", **_choice("none", "unlabelled", "labelled"),
+        example='"unlabelled"',
+        about="The most of the data that may go into what is made: nothing, rows without true answers, or all.",
+    ),
+    BriefKey(
         "data.slices", "--slice", "data.slices", spellings.slices,
         {"type": "object", "additionalProperties": MARGIN}, "{ sex = 0.01 }",
         "Column to the largest drop on each of its values.",

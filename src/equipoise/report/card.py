@@ -9,6 +9,7 @@ from typing import Any
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate
 from equipoise.core.result import Result
+from equipoise.core.variant import DataUse
 from equipoise.report.naming import accepts_text, composition_of, kind_of, made_by
 from equipoise.report.parts import cache_line, distrust_line, fallback_line
 from equipoise.report.points import cost_of, settings_text
@@ -26,6 +27,11 @@ from equipoise.report.wording import (
 )
 
 LIBRARIES = {"onnxruntime": "onnx", "openvino": "openvino", "sklearn": "sklearn"}
+DATA_USES: dict[DataUse, str] = {
+    "none": "none",
+    "unlabelled": "rows without their true answers, for calibration",
+    "labelled": "rows with their true answers, for thresholds or training",
+}
 TASKS = {"mae": "tabular-regression", "rmse": "tabular-regression", "r2": "tabular-regression"}
 
 
@@ -78,6 +84,7 @@ def _front_matter(result: Result, model: str, data: str, candidate: Candidate) -
 def _serving(candidate: Candidate, p99_limit_s: float | None) -> str:
     lines = [
         f"- Made by: {_text(made_by(candidate.recipe))}",
+        f"- Data that went into it: {DATA_USES[candidate.data_use]}",
         f"- Runs on: {settings_text(candidate)}",
         f"- Size: {size(candidate.artifact_bytes)}; memory at most {size(candidate.peak_memory_bytes.value)}",
         f"- Speed: {significant(candidate.throughput_rps.value)} answers a second, machine kept full",

@@ -22,7 +22,11 @@ def check_lines(check: Check) -> list[str]:
             lines += [f"      {detail}" for detail in claim.details]
     lines += [f"note  {note}" for note in check.notes]
     failed = sum(claim.outcome == "fails" for claim in check.claims)
-    verdict = "its certificate holds" if check.ok else f"{failed} of {len(check.claims)} claims are not proved, do not serve it"
+    verdict = (
+        "its certificate holds"
+        if check.ok
+        else f"{failed} of {len(check.claims)} claims are not proved, do not serve it"
+    )
     return [*lines, f"{check.bundle}: {verdict}"]
 
 
