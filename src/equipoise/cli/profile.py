@@ -23,7 +23,7 @@ MOST_LAYERS, MOST_KINDS = 12, 12
 @click.option("--runtime", metavar="NAME", help="onnxruntime, openvino or sklearn; the model's native one without it.")
 @click.option("--precision", metavar="NAME", help="f32, bf16, f16 or int8; the model's own without it.")
 @click.option("--batch", metavar="N", help="Rows at once (default 1).")
-@click.option("--threads", metavar="N", help="Threads that compute (default: every core that may be used).")
+@click.option("--threads", metavar="N", help="Threads that compute (default: every core; 1 for scikit-learn).")
 @click.option("--length", metavar="N", help="Size of every axis that the model leaves free, a text's length say.")
 @click.option("--shape", metavar="INPUT=N,N", multiple=True, help="Shape of a row of one input. Repeatable.")
 @click.option("--seconds", metavar="S", help="How long to measure, about (default 10).")

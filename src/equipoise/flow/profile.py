@@ -39,6 +39,7 @@ IMPORT_TIMEOUT_S, RUN_TIMEOUT_S = 300.0, 600.0
 TURNS = 12
 HEAD_ROWS = 256
 RANDOM = "random"
+ABOVE = 1.1
 COVERED = 0.1
 """Layers whose times add up to this much more or less than the whole are worth a word."""
 
@@ -113,7 +114,7 @@ def _imported(options: ProfileOptions, artifact: Path, log: Path) -> ImportedMod
 
 
 def _settings(options: ProfileOptions, model: ImportedModel, machine: Environment) -> Settings:
-    threads = options.threads or machine.cores
+    threads = options.threads or (1 if model.format == "sklearn" else machine.cores)  # as scikit-learn itself does
     if threads > machine.cores:
         needed = f"needed at most {machine.cores}, the cores that this process may use"
         raise BriefError("--threads", f"found {threads}", needed)
@@ -255,6 +256,11 @@ def _notes(layers: Sequence[LayerCost], layers_s: float, whole_s: Estimate, mode
         notes.append(
             f"No formula for {kinds} ({len(unknown)} of {len(layers)} layers, {share:.1%} of the time): what they "
             "compute is not known, and in no sum."
+        )
+    if any(layer.bound == "compute" and (layer.roof_share or 0) > ABOVE for layer in layers):
+        notes.append(
+            "Some layers are faster than what this machine was found to do at most: it was busy when that was "
+            "measured; measure it again with --remeasure."
         )
     covered = layers_s / whole_s.value
     if abs(covered - 1) > COVERED:

@@ -27,7 +27,7 @@ class ProfileOptions:
         runtime: Registered name of the runtime; the native one of the model's format where it is null.
         precision: Arithmetic; the model's own where it is null.
         batch: Rows at once.
-        threads: Threads that compute; all cores where it is null.
+        threads: Threads that compute; where it is null all cores, and 1 for scikit-learn.
         length: Size of every axis that the model leaves free, besides the batch.
         shapes: Input name to the shape of its rows.
         columns: Column names of a CSV file that has no header.

@@ -21,7 +21,8 @@ from equipoise.runtimes.layers import LayeredSession, LayerRuntime, TimedLayers,
 
 Array = NDArray[Any]
 WARM_RUNS = 2
-MOST_RUNS = 2000
+MOST_RUNS = 20
+"""Of a turn: a profiler keeps a record of each layer of each run."""
 
 
 class _Opened:
@@ -66,19 +67,21 @@ def open_batch(settings: Settings, artifact: Path, feeds: Mapping[str, Array], s
         _opened.run()
 
 
-def time_batch(seconds: float, least: int = 1) -> float:
-    """Answer the batch for `seconds`, at least `least` times: one turn.
+def time_batch(seconds: float, *, warm: bool = True) -> float:
+    """Answer the batch for `seconds`, at least once and at most 20 times: one turn.
 
-    One run goes before, which is left out: it finds the caches as another process left them. A session's runs are at
-    most 2000, since a profiler keeps a record of each layer of each run.
+    Args:
+        seconds: How long.
+        warm: Answer once before, which is left out: it finds the caches as another process left them.
 
     Returns:
         Mean seconds of a run.
     """
     opened = _current()
-    opened.run()
+    if warm:
+        opened.run()
     taken: list[float] = []
-    while len(taken) < least or (sum(taken) < seconds and opened.runs < MOST_RUNS):
+    while not taken or (sum(taken) < seconds and len(taken) < MOST_RUNS):
         taken.append(opened.run())
     opened.turns.append((opened.runs - len(taken), opened.runs))
     return float(np.mean(taken))

@@ -21,7 +21,7 @@ from equipoise.runtimes.layers import TimedLayer
 
 SIZE = 2048
 COPY_BYTES = 1 << 28
-COPIES = 8
+COPIES = 16
 SCALE, ZERO_POINT = 1 / 32, 128
 
 

@@ -188,6 +188,7 @@ def _layer(graph: _Graph, name: str, events: list[Any], turns: Sequence[Turn]) -
     operator = str(last["op_name"])
     inputs, outputs = _shapes(last.get("input_type_shape", [])), _shapes(last.get("output_type_shape", []))
     weights = graph.weights_of(node)
+    inner = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
     operation = Operation(operator, graph.placed(node, inputs), outputs, _attributes(node))
     return TimedLayer(
         name=name,
@@ -195,8 +196,8 @@ def _layer(graph: _Graph, name: str, events: list[Any], turns: Sequence[Turn]) -
         kernel="" if node.domain in ("", "ai.onnx") else str(node.domain),
         precision=_precision(operator, last.get("input_type_shape", [])),
         operations=(operation,),
-        parameters=sum(weight.parameters for weight in weights),
-        bytes_moved=_bytes(operator, last, sum(weight.size_bytes for weight in weights)),
+        parameters=None if inner else sum(weight.parameters for weight in weights),
+        bytes_moved=None if inner else _bytes(operator, last, sum(weight.size_bytes for weight in weights)),
         seconds=np.array([np.mean([event["dur"] for event in events[slice(*turn)]]) for turn in turns]) * 1e-6,
     )
 

@@ -31,6 +31,7 @@ PLACES = frozenset({"i64", "i32", "boolean"})
 CONSTANT = "Const"
 CUT_OFF_S = 0.5e-6
 """Counters are cut off to whole microseconds: half of one is what they lack on average."""
+CONTROL = frozenset({"If", "Loop", "TensorIterator"})
 NO_OPERATORS = frozenset({"Constant", "Parameter", "Result"})
 GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
 
@@ -89,8 +90,8 @@ class OpenVinoLayers:
                     kernel=kernel,
                     precision=PRECISIONS.get(computing),
                     operations=tuple(part.operations),
-                    parameters=part.parameters,
-                    bytes_moved=_bytes(node, kind, computing, fixed),
+                    parameters=None if kind in CONTROL else part.parameters,
+                    bytes_moved=None if kind in CONTROL else _bytes(node, kind, computing, fixed),
                     seconds=np.array([self._mean_s(_name(node), *turn) for turn in turns]),
                 )
             )
@@ -122,13 +123,13 @@ def _about(node: Any) -> dict[str, str]:
     return {key: str(value.astype(str)) for key, value in node.get_rt_info().items() if hasattr(value, "astype")}
 
 
-def _parameters(model: Any) -> int:
-    """Weights of the model, each counted once."""
-    return sum(
-        math.prod(node.get_output_shape(0))
-        for node in model.get_ops()
-        if node.get_type_name() == "Constant" and _type(node.output(0)) in WEIGHTS
-    )
+def _parameters(model: Any) -> int | None:
+    """Weights of the model, each counted once; null where control flow may hold more of them."""
+    if any(node.get_type_name() in CONTROL for node in model.get_ops()):
+        return None
+    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
+    shapes: list[Shape] = [tuple(node.get_output_shape(0)) for node in constants if _type(node.output(0)) in WEIGHTS]
+    return sum(map(math.prod, shapes))
 
 
 def _type(port: Any) -> str:

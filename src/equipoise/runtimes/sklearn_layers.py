@@ -31,6 +31,8 @@ class SklearnLayers:
         self._kinds = {BETWEEN: type(estimator).__name__}
         steps = [(name, step) for name, step in _steps(estimator, "") if name] or [("model", estimator)]
         for name, step in steps:
+            if hasattr(step, "transformers_") or hasattr(step, "transformer_list"):
+                step.set_params(n_jobs=None)  # its parts one after another, in this process, where they can be timed
             self._kinds[name] = type(step).__name__
             for method in METHODS:
                 if hasattr(step, method):
