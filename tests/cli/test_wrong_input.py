@@ -121,7 +121,7 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "no such model": (["optimize", "gone.onnx", *GOOD], ("gone.onnx", "check the path")),
     "no such data": (["optimize", "model.onnx", "--data", "gone.npz"], ("--data", "gone.npz")),
     "a folder for the data": (["optimize", "model.onnx", "--data", "."], ("--data", "a folder")),
-    "another kind of model": (["optimize", "model.pt", *GOOD], ("model.pt", ".onnx, .skops")),
+    "another kind of model": (["optimize", "model.pt", *GOOD], ("model.pt", ".onnx, .xml")),
     "another kind of data": (["optimize", "model.onnx", "--data", "model.pt"], (".npz, .csv, .parquet",)),
     "a drop of 100 points": (
         ["optimize", "model.onnx", *GOOD, "--max-drop", "1"],
@@ -170,6 +170,9 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "no brief": (["optimize", "gone.toml"], ("gone.toml", "equipoise init")),
     "a brief that is there": (["init", "trace.csv"], ("trace.csv", "already there")),
     "no bundle to verify": (["verify", "taken"], ("taken", "manifest.json")),
+    "no bundle to check": (["check", "taken", *GOOD], ("taken", "manifest.json")),
+    "new rows of a set without a name": (["check", "taken", *GOOD, "--ood", "winter.npz"], ("--ood", "NAME=PATH")),
+    "a use of data that is none": (["optimize", "model.onnx", *GOOD, "--data-use", "some"], ("--data-use", "some")),
     "no bundle to predict": (["predict", "gone", "--data", "data.npz", "--out", "a.csv"], ("gone",)),
     "no prices": (["prices", "import", "gone.csv"], ("gone.csv",)),
     "no such schema": (["schema", "model"], ("brief", "result")),

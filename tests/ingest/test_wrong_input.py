@@ -128,7 +128,7 @@ WRONG = [
         options={"data": "d.txt"},
         edit=text("d.txt", "1"),
     ),
-    Wrong("a kind of model file", ("MODEL", ".pt", ".onnx, .skops"), options={"model": "m.pt"}, edit=text("m.pt", "1")),
+    Wrong("a kind of model file", ("MODEL", ".pt", ".onnx, .xml"), options={"model": "m.pt"}, edit=text("m.pt", "1")),
     # the model
     Wrong("an empty model", ("model.onnx", "0 bytes"), ModelError, edit=text("model.onnx", b"")),
     Wrong("no model at all", ("model.onnx", "ONNX"), ModelError, edit=text("model.onnx", b"GIF89a is not a model")),
