@@ -170,8 +170,11 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "no brief": (["optimize", "gone.toml"], ("gone.toml", "equipoise init")),
     "a brief that is there": (["init", "trace.csv"], ("trace.csv", "already there")),
     "no bundle to verify": (["verify", "taken"], ("taken", "manifest.json")),
-    "no bundle to check": (["check", "taken", *GOOD], ("taken", "manifest.json")),
-    "new rows of a set without a name": (["check", "taken", *GOOD, "--ood", "winter.npz"], ("--ood", "NAME=PATH")),
+    "no bundle to check": (["check", "taken", "--data", "data.npz"], ("taken", "manifest.json")),
+    "new rows of a set without a name": (
+        ["check", "taken", "--data", "data.npz", "--ood", "w.npz"],
+        ("--ood", "NAME=PATH"),
+    ),
     "a use of data that is none": (["optimize", "model.onnx", *GOOD, "--data-use", "some"], ("--data-use", "some")),
     "no bundle to predict": (["predict", "gone", "--data", "data.npz", "--out", "a.csv"], ("gone",)),
     "no prices": (["prices", "import", "gone.csv"], ("gone.csv",)),
