@@ -15,12 +15,52 @@ MOST_HEAD_BYTES = 32 << 10
 """Of a request's line and headers: the parser itself would take them without end."""
 HEADER_EXTRA_BYTES = 4
 """The colon, the space and the end of the line of a header."""
+INTERIM = b"HTTP/1.1 1"
+"""What a client waits for before it sends the body."""
 
 log = logging.getLogger(__name__)
 
 
 class HeadTooLarge(Exception):  # noqa: N818 - reads as what happened
     """A request's line and headers are larger than is taken."""
+
+
+class HeadWithBody:
+    """A transport that keeps the head of a response until its body comes, so that both leave in one write.
+
+    Each write is a call to the system and a wake-up of the client, and uvicorn makes one of each. All else is the
+    transport's own.
+    """
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write a body after the head that was kept, or keep a head."""
+        if self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        elif data.startswith(b"HTTP/") and not data.startswith(INTERIM):
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write what was kept: a response has no body."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        """Write what was kept, then close."""
+        self.flush()
+        self._transport.close()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -36,7 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it at once where there are too many."""
-        super().connection_made(transport)
+        super().connection_made(HeadWithBody(transport))  # type: ignore[arg-type]
         most = self._most_connections
         if most is not None and len(self.connections) > most:
             log.warning("a connection was refused: there are %d already", most)
@@ -68,6 +108,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._too_large = True
             raise HeadTooLarge
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """A response is whole."""
+        self.transport.flush()  # type: ignore[attr-defined]
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
         """Say what is wrong, and hang up."""
