@@ -1,8 +1,8 @@
 """Writes TensorFlow Lite files without TensorFlow: the flatbuffer itself, by the package that knows its schema.
 
-Only what a small network for images takes: convolution, reshape, dense layers and softmax, in float32, images as
-[batch, height, width, channels]. A file has one batch size, 1 as TensorFlow's own converter writes it, and where a
-network flattens its images that size stands in the graph once more.
+Only what a small network for images takes: convolution, reshape, dense layers and softmax, in float32, and dense layers
+in int8; images are [batch, height, width, channels]. A file has one batch size, 1 as TensorFlow's own converter writes
+it, and where a network flattens its images that size stands in the graph once more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ import tflite
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-TYPES = {"float32": tflite.TensorType.FLOAT32, "int32": tflite.TensorType.INT32, "uint8": tflite.TensorType.UINT8}
+TYPES = {
+    "float32": tflite.TensorType.FLOAT32,
+    "int32": tflite.TensorType.INT32,
+    "int8": tflite.TensorType.INT8,
+    "uint8": tflite.TensorType.UINT8,
+}
+Scale = tuple[float, int]
+"""Step and zero point of a tensor that stands for real numbers: real = step * (whole - zero point)."""
 SCHEMA_VERSION = 3
 RELU = {False: tflite.ActivationFunctionType.NONE, True: tflite.ActivationFunctionType.RELU}
 
@@ -38,14 +45,15 @@ class TfliteWriter:
         self._buffers = [self._buffer(None)]  # the first one is empty: tensors that are computed have it
         self._tensors: dict[str, tuple[int, int]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._scales: dict[str, Scale] = {}
         self._codes: list[int] = []
         self._operators: list[int] = []
         self._inputs: list[str] = []
 
-    def input(self, name: str, shape: Sequence[int], dtype: str = "float32") -> str:
+    def input(self, name: str, shape: Sequence[int], dtype: str = "float32", scale: Scale | None = None) -> str:
         """Add an input; the first axis is the batch."""
         self._inputs.append(name)
-        return self._tensor(name, shape, dtype)
+        return self._tensor(name, shape, dtype, scale=scale)
 
     def cast(self, x: str, name: str = "cast") -> str:
         """Whole numbers as float32."""
@@ -86,6 +94,18 @@ class TfliteWriter:
         tflite.FullyConnectedOptionsAddFusedActivationFunction(self._builder, RELU[relu])
         options = tflite.FullyConnectedOptionsEnd(self._builder)
         output = self._tensor(name, (self._shapes[x][0], len(weights)))
+        return self._operator("FULLY_CONNECTED", inputs, output, options, "FullyConnectedOptions")
+
+    def dense_int8(self, x: str, weights: Array, bias: Array, step: float, scale: Scale, name: str = "dense") -> str:
+        """A dense layer of an int8 input; `step` is that of its int8 weights, `scale` that of its int8 output."""
+        inputs = [
+            x,
+            self._constant(f"{name}/weights", weights, (step, 0)),
+            self._constant(f"{name}/bias", bias, (step * self._scales[x][0], 0)),
+        ]
+        tflite.FullyConnectedOptionsStart(self._builder)
+        options = tflite.FullyConnectedOptionsEnd(self._builder)
+        output = self._tensor(name, (self._shapes[x][0], len(weights)), "int8", scale=scale)
         return self._operator("FULLY_CONNECTED", inputs, output, options, "FullyConnectedOptions")
 
     def softmax(self, x: str, name: str = "probabilities") -> str:
@@ -138,24 +158,40 @@ class TfliteWriter:
         self._operators.append(tflite.OperatorEnd(builder))
         return output
 
-    def _constant(self, name: str, values: Array) -> str:
-        array = np.ascontiguousarray(values, np.int32 if values.dtype.kind == "i" else np.float32)
+    def _constant(self, name: str, values: Array, scale: Scale | None = None) -> str:
+        array = np.ascontiguousarray(values, values.dtype if values.dtype.kind == "i" else np.float32)
         self._buffers.append(self._buffer(array.tobytes()))
-        return self._tensor(name, array.shape, array.dtype.name, buffer=len(self._buffers) - 1)
+        return self._tensor(name, array.shape, array.dtype.name, len(self._buffers) - 1, scale)
 
-    def _tensor(self, name: str, shape: Sequence[int], dtype: str = "float32", buffer: int = 0) -> str:
+    def _tensor(
+        self, name: str, shape: Sequence[int], dtype: str = "float32", buffer: int = 0, scale: Scale | None = None
+    ) -> str:
         if name in self._tensors:
             raise ValueError(f"there is a tensor {name!r} already; needed another name")
         builder = self._builder
         text, sizes = builder.CreateString(name), self._numbers(shape)
+        quantised = None if scale is None else self._scale(name, scale)
         tflite.TensorStart(builder)
         tflite.TensorAddShape(builder, sizes)
         tflite.TensorAddType(builder, TYPES[dtype])
         tflite.TensorAddBuffer(builder, buffer)
         tflite.TensorAddName(builder, text)
+        if quantised is not None:
+            tflite.TensorAddQuantization(builder, quantised)
         self._tensors[name] = (len(self._tensors), tflite.TensorEnd(builder))
         self._shapes[name] = tuple(shape)
         return name
+
+    def _scale(self, name: str, scale: Scale) -> int:
+        step, zero = scale
+        self._scales[name] = scale
+        builder = self._builder
+        steps = builder.CreateNumpyVector(np.asarray([step], np.float32))
+        zeros = builder.CreateNumpyVector(np.asarray([zero], np.int64))
+        tflite.QuantizationParametersStart(builder)
+        tflite.QuantizationParametersAddScale(builder, steps)
+        tflite.QuantizationParametersAddZeroPoint(builder, zeros)
+        return int(tflite.QuantizationParametersEnd(builder))
 
     def _code(self, code: int) -> int:
         tflite.OperatorCodeStart(self._builder)

@@ -11,10 +11,12 @@ import openvino
 import pytest
 from openvino import opset13 as ops
 
+from equipoise.core.profile import Settings
 from equipoise.errors import ChildCrashed, ModelError
 from equipoise.host.sandbox import Sandbox
 from equipoise.ingest.model import ImportedModel, import_model
 from equipoise.ingest.openvino import model_files
+from equipoise.runtimes.openvino import OpenVino
 
 Change = Callable[[Path], None]
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -99,6 +101,33 @@ def test_a_quantised_ir_is_one(tmp_path: Path, folder: Path) -> None:
     low, high = ops.constant(np.float32(-1)), ops.constant(np.float32(1))
     model = openvino.Model([ops.fake_quantize(x, low, high, low, high, 256)], [x])
     assert _import(_saved(model, tmp_path / "m.xml"), folder).quantized
+
+
+def test_a_tflite_model_in_int8_answers_as_its_numbers_say(tmp_path: Path, folder: Path, tflite_writer: Any) -> None:
+    rng = np.random.default_rng(0)
+    weights, bias = rng.integers(-127, 128, (4, 16), np.int8), rng.integers(-500, 500, 4, np.int32)
+    writer = tflite_writer()
+    x = writer.input("x", (1, 16), "int8", (0.05, 3))
+    (tmp_path / "m.tflite").write_bytes(writer.content([writer.dense_int8(x, weights, bias, 0.01, (0.1, -5))]))
+    found = _import(tmp_path / "m.tflite", folder)
+    assert found.quantized
+    assert [tensor.dtype for tensor in (*found.spec.inputs, *found.spec.outputs)] == ["int8", "int8"]
+    settings = Settings(runtime="openvino", precision="int8", threads=1, replicas=1, batch=1)
+    session = OpenVino().open(folder, settings)
+    rows = rng.integers(-128, 128, (20, 16), np.int8)
+    answers = np.concatenate([session.run(session.prepare({"x": row[None]}))["dense"] for row in rows])
+    sums = (rows.astype(np.int64) - 3) @ weights.T.astype(np.int64) + bias
+    expected = np.clip(np.round(sums * 0.05 * 0.01 / 0.1) - 5, -128, 127)
+    assert np.abs(answers - expected).max() <= 1  # a half is rounded up by one, to even by the other
+
+
+def test_images_in_whole_numbers_are_taken(tmp_path: Path, folder: Path, tflite_writer: Any) -> None:
+    writer = tflite_writer()
+    real = writer.cast(writer.input("image", (1, 2, 2, 1), "uint8"))
+    flat = writer.reshape(real, (1, 4))
+    (tmp_path / "m.tflite").write_bytes(writer.content([writer.dense(flat, WEIGHTS.T, np.zeros(3))]))
+    (image,) = _import(tmp_path / "m.tflite", folder).spec.inputs
+    assert (image.dtype, image.shape) == ("uint8", (1, 2, 2, 1))
 
 
 def test_the_weights_are_beside_the_ir(tmp_path: Path) -> None:

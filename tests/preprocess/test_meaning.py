@@ -32,6 +32,7 @@ def _infer(outputs: dict[str, Any], **known: Any) -> OutputMeaning:
         (LOGITS, {"target": TEXT, "labels": ("a", "b", "c")}, "logits", ("a", "b", "c")),
         (LOGITS, {"target": TEXT, "class_labels": ("a", "b", "c")}, "logits", ("a", "b", "c")),
         (LOGITS, {"target": None, "metric": "agreement"}, "logits", (0, 1, 2)),
+        ((20 * LOGITS).astype(np.int8), {"target": CLASSES}, "logits", (0, 1, 2)),
         (TEXT, {"target": TEXT}, "labels", ("a", "b", "c")),
         (TEXT[:, None], {"target": TEXT}, "labels", ("a", "b", "c")),
         (CLASSES + 5, {"target": np.arange(6) % 2 + 5}, "labels", (5, 6, 7)),

@@ -133,6 +133,8 @@ def _kind(
 ) -> OutputKind:
     if numbers:
         return "value"
+    if array.dtype.kind in "iu" and array.ndim == 2 and not multilabel:
+        return "logits"  # scores of a model that was quantised to its very end: their order is what they say
     if array.dtype.kind != "f":
         return "labels"
     if array.ndim == 1:
