@@ -154,9 +154,7 @@ def _check_batch(where: str, model: Any, spec: ModelSpec) -> None:
 def _warnings(path: Path, form: Format, spec: ModelSpec) -> tuple[str, ...]:
     notes = []
     if form == "tflite":
-        notes.append(
-            f"{path}: read and run by OpenVINO in float32, so that what is compared is not TensorFlow Lite's own speed"
-        )
+        notes.append(f"{path}: read and run by OpenVINO, so that what is compared is not TensorFlow Lite's own speed")
     if spec.fixed_batch is not None:
         notes.append(
             f"{path}: it takes batches of {spec.fixed_batch} only; other sizes come from its form free_batch, where it "
