@@ -175,7 +175,7 @@ def roofline(anatomy: Anatomy) -> Picture:
             "roofline", title, "No layer's operations are known, so there is nothing to hold against a roof."
         )
     reach = [layer.flops_per_byte or 1.0 for layer in points]
-    low, high = min(reach) / 2, max(max(reach), *(_ridge(roofs, peak) for peak in roofs.peaks)) * 4
+    low, high = min(reach) / 2, 4 * max([*reach, *(_ridge(roofs, peak) for peak in roofs.peaks)])
     intensities = np.geomspace(low, high, ROOF_POINTS).tolist()
     traces = [_roof(roofs, peak, intensities, DASHES[place % 4]) for place, peak in enumerate(roofs.peaks)]
     kinds = [cost.operator for cost in anatomy.operators]

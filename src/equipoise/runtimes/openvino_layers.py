@@ -217,5 +217,9 @@ def _bytes(node: Any, kind: str, computing: str, fixed: set[str]) -> int | None:
 
 
 def _size(shape: Shape | None, stored: str) -> int | None:
-    bits = BITS.get(stored)
-    return None if shape is None or bits is None else math.prod(shape) * bits // 8
+    if shape is None:
+        return None
+    count, bits = math.prod(shape), BITS.get(stored)
+    if count == 0:  # an input that is left out
+        return 0
+    return None if bits is None else count * bits // 8
