@@ -23,7 +23,7 @@ from load import LOST, OK, Connection, Records, Seen, Target, collected, connect
 from questions import target
 from server import GENERATOR_CORE, Server, equipoise, free_port, started
 
-STAYING, FRESH = 24, 4
+CLIENTS, FRESH = 24, 4
 BEFORE_S, MOST_S = 1.0, 30.0
 DRAIN_S = 1.0
 
@@ -36,11 +36,21 @@ class Stop:
         seen: Requests that were written to a connection.
         exit_code: Of the server.
         took_s: From the signal to its end.
+        lost: Of requests whose connection ended before their answer: seconds from the signal to when they were written,
+            and whether they were the first of their connection.
     """
 
     seen: Seen
     exit_code: int
     took_s: float
+    lost: list[tuple[float, bool]]
+
+    @property
+    def line(self) -> str:
+        """What it showed, in a line."""
+        told = f"{self.seen.counts()}, exit {self.exit_code} after {self.took_s:.2f} s"
+        lost = ", ".join(f"{'first' if first else 'later'} at {at_s:+.3f} s" for at_s, first in self.lost)
+        return f"{told}; lost: {lost or 'none'}"
 
 
 def main() -> None:
@@ -60,7 +70,7 @@ def main() -> None:
                 asked = target(port, "m", made.direct, rows, "binary")
                 with collected():
                     stops.append(uvloop.run(stopped(server, asked)))
-            print(f"{stops[-1].seen.counts()}, exit {stops[-1].exit_code} after {stops[-1].took_s:.2f} s", flush=True)
+            print(stops[-1].line, flush=True)
     requests = sum(len(stop.seen) for stop in stops)
     failed = sum(int((stop.seen.status != OK).sum()) for stop in stops)
     claims = [
@@ -71,7 +81,12 @@ def main() -> None:
     ]
     figures = {
         "stops": [
-            {"statuses": {str(k): v for k, v in stop.seen.counts().items()}, "exit": stop.exit_code, "s": stop.took_s}
+            {
+                "statuses": {str(status): count for status, count in stop.seen.counts().items()},
+                "exit": stop.exit_code,
+                "took_s": stop.took_s,
+                "lost": stop.lost,
+            }
             for stop in stops
         ]
     }
@@ -81,7 +96,10 @@ def main() -> None:
 async def stopped(server: Server, asked: Target) -> Stop:
     """Ask without a pause, send the signal, and wait until nobody can ask any more."""
     records = Records(asked)
-    clients = [asyncio.ensure_future(client(asked, records, first, fresh=first < FRESH)) for first in range(STAYING)]
+    lost: list[tuple[float, bool]] = []
+    clients = [
+        asyncio.ensure_future(client(asked, records, lost, number, fresh=number < FRESH)) for number in range(CLIENTS)
+    ]
     await asyncio.sleep(BEFORE_S)
     server.signal(signal.SIGTERM)
     start_s = time.perf_counter()
@@ -90,10 +108,13 @@ async def stopped(server: Server, asked: Target) -> Stop:
     took_s = time.perf_counter() - start_s
     await asyncio.wait(clients, timeout=5)
     code = server.process.poll()
-    return Stop(records.seen(), -1 if code is None else code, took_s)
+    since = [(at_s - start_s, first) for at_s, first in lost]
+    return Stop(records.seen(), -1 if code is None else code, took_s, since)
 
 
-async def client(asked: Target, records: Records, question: int, *, fresh: bool) -> None:
+async def client(
+    asked: Target, records: Records, lost: list[tuple[float, bool]], question: int, *, fresh: bool
+) -> None:
     """Ask again and again, over one connection as long as it stays open, or over a fresh one each time."""
     answered: asyncio.Future[tuple[int, bytes, bool]]
 
@@ -105,18 +126,19 @@ async def client(asked: Target, records: Records, question: int, *, fresh: bool)
             connection = await connect(asked.port, ended)
         except (OSError, TimeoutError):
             return
-        goes_on = not connection.closed
+        goes_on, first = not connection.closed, True
         while goes_on:
-            question = (question + STAYING) % len(asked.requests)
+            question = (question + CLIENTS) % len(asked.requests)
             answered = asyncio.get_running_loop().create_future()
             connection.send(question, asked.requests[question], time.perf_counter())
             status, body, goes_on = await answered
             records.note(connection.start_s, question, status, body)
-            if fresh or status == LOST:
+            if status == LOST:
+                lost.append((connection.start_s, first))
+            first = False
+            if fresh:
                 connection.close()
-                goes_on = False
-            elif connection.closed:
-                goes_on = False
+            goes_on = goes_on and not connection.closed
 
 
 if __name__ == "__main__":

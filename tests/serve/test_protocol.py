@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -9,8 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
-from equipoise.serve.protocol import MOST_HEAD_BYTES
+from equipoise.serve import protocol
+from equipoise.serve.protocol import MOST_HEAD_BYTES, HttpProtocol
 
 LINE = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n"
 
@@ -100,3 +104,39 @@ def test_a_request_without_a_usable_name_gets_one(server: Any, given: str | None
     assert len(names) == 3
     assert given not in names
     assert all(name.isascii() and len(name) < 64 for name in names)
+
+
+def asked_while_it_stops(request: bytes) -> bytes:
+    """What a client gets that had connected, and no more, when the server began to stop."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def main() -> bytes:
+        config = uvicorn.Config(app, log_config=None)
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(lambda: HttpProtocol(config, state, {}), "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            while not state.connections:
+                await asyncio.sleep(0)
+            for connection in list(state.connections):
+                connection.shutdown()
+            writer.write(request)
+            got = await (reader.readuntil(b"\r\n") if request else reader.read())
+            writer.close()
+            return got
+
+    return asyncio.run(main())
+
+
+def test_a_client_that_has_only_just_connected_may_still_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "FIRST_REQUEST_S", 60.0)
+    assert asked_while_it_stops(LINE + b"\r\n") == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_a_client_that_asks_nothing_is_hung_up_on_when_the_server_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "FIRST_REQUEST_S", 0.01)
+    assert asked_while_it_stops(b"") == b""

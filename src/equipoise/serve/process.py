@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,27 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `_serve`: uvicorn would stop accepting at once, and end with the signal's own status."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take in whoever has connected by now, on whom the kernel would hang up, then take no more, and end."""
+        joining = [asyncio.ensure_future(self._join(one)) for listening in sockets or () for one in _waiting(listening)]
+        await super().shutdown(sockets)
+        for late in joining:
+            late.cancel()
+
+    async def _join(self, connection: socket.socket) -> None:
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: HttpProtocol(self.config, self.server_state, self.lifespan.state), connection, ssl=self.config.ssl
+        )
+        protocol.shutdown()
+
+
+def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Connections that were made and not taken up yet."""
+    listening.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            yield listening.accept()[0]
 
 
 def bound_socket(address: str, port: int, option: str = "--http") -> socket.socket:

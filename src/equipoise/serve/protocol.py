@@ -13,6 +13,8 @@ from equipoise.serve.http import REQUEST_ID, Header, error_response, request_id
 
 MOST_HEAD_BYTES = 32 << 10
 """Of a request's line and headers: the parser itself would take them without end."""
+FIRST_REQUEST_S = 0.5
+"""Seconds that a server which stops leaves to a client that has connected and not asked anything yet."""
 HEADER_EXTRA_BYTES = 4
 """The colon, the space and the end of the line of a header."""
 INTERIM = b"HTTP/1.1 1"
@@ -93,6 +95,13 @@ class HttpProtocol(HttpToolsProtocol):
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._too_large = True
                 self.send_400_response("")
+
+    def shutdown(self) -> None:
+        """Hang up once what was asked is answered; a client that has only just connected may still ask."""
+        if self.cycle is None:
+            self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def on_message_begin(self) -> None:
         """A head begins."""
