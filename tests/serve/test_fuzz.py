@@ -51,6 +51,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=15,
 )
+EMPTY = st.sampled_from([[], {}, "", 0, None])
 TENSORS: dict[str, list[dict[str, Any]]] = {
     "m": [{"name": "image", "datatype": "UINT8", "shape": [1, 2, 2], "data": [0, 1, 2, 255]}],
     "t": [
@@ -94,7 +95,7 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
         if what == 0:
             return {name: one for name, one in value.items() if name != key}
         if what == 1:
-            return value | {draw(st.sampled_from((*FIELDS, *TENSOR_FIELDS, *PARAMETERS))): draw(JSON)}
+            return value | {draw(st.sampled_from((*FIELDS, *TENSOR_FIELDS, *PARAMETERS))): draw(JSON | EMPTY)}
         return value | {key: draw(changed(value[key]))}
     if isinstance(value, list) and value and draw(st.integers(0, 9)) < 8:
         place = draw(st.integers(0, len(value) - 1))
@@ -105,7 +106,7 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
             times = draw(st.sampled_from([2, 3, 50, 600]))
             return value * times if len(repr(value)) * times < MOST_CHARACTERS else value
         return [*value[:place], draw(changed(value[place])), *value[place + 1 :]]
-    return draw(JSON)
+    return draw(JSON | EMPTY)
 
 
 @st.composite

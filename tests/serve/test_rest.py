@@ -443,3 +443,15 @@ def test_a_request_of_too_many_rows_is_refused_however_it_is_written(made: Any, 
             ):
                 status, said, _ = server.ask("POST", path, body)
                 assert (status, expected == 200 or "at most 3 are taken" in said["error"]) == (expected, True)
+
+
+def test_an_input_of_no_axes_is_refused(sklearn_bundle: Path, served: Any) -> None:
+    values = {"age": ("INT64", [30]), "income": ("FP64", [1.5]), "town": ("BYTES", ["Ulm"])}
+    with served([load_plan(sklearn_bundle, "t")]) as server:
+        for without in [[name] for name in values] + [list(values)]:
+            inputs = [
+                {"name": name, "datatype": kind, "shape": [] if name in without else [1, 1], "data": data}
+                for name, (kind, data) in values.items()
+            ]
+            status, said, _ = server.ask("POST", "/v2/models/t/infer", {"inputs": inputs})
+            assert (status, "the rows first" in said["error"]) == (400, True), without

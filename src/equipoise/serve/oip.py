@@ -164,8 +164,8 @@ def require_described(tensor: TensorSpec, kind: Any, shape: Any, limits: Limits)
     """
     if kind != DATATYPES[tensor.dtype]:
         raise BadRequest(f"input {tensor.name!r} has the datatype {kind!r}; the model takes {DATATYPES[tensor.dtype]}")
-    if not isinstance(shape, list) or not all(type(axis) is int and axis > 0 for axis in shape):
-        raise BadRequest(f"input {tensor.name!r} has the shape {shape!r}; needed a list of whole numbers above 0")
+    if not isinstance(shape, list) or not shape or not all(type(axis) is int and axis > 0 for axis in shape):
+        raise BadRequest(f"input {tensor.name!r} has the shape {shape!r}; needed whole numbers above 0, the rows first")
     if len(shape) > limits.depth:
         raise BadRequest(f"input {tensor.name!r} has {len(shape)} axes; at most {limits.depth} are taken")
     require_rows(tensor.name, shape, limits)
