@@ -81,6 +81,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
         for late in joining:
             late.cancel()
+        await asyncio.gather(*joining, return_exceptions=True)
 
     async def _join(self, connection: socket.socket) -> None:
         _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
