@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import pytest
+
 from equipoise.core.certificate import Margin
 from equipoise.core.check import Check, CheckedClaim
 from equipoise.core.estimate import Estimate
@@ -27,6 +29,21 @@ def test_a_claim_is_a_line_with_its_figures() -> None:
         "there is evidence of harm"
     )
     assert verdict == "b: 1 of 1 claims are not proved, do not serve it"
+
+
+@pytest.mark.parametrize(
+    ("basis", "outcomes", "verdict"),
+    [
+        ("paired", ("holds", "holds"), "its certificate holds"),
+        ("floor", ("holds",), "its figure is past the floor"),
+        ("floor", ("holds", "not tested"), "what was tested holds; 1 of 2 claims were not tested"),
+        ("paired", ("holds", "fails"), "1 of 2 claims are not proved, do not serve it"),
+    ],
+)
+def test_the_verdict_says_no_more_than_was_tested(basis: str, outcomes: tuple[str, ...], verdict: str) -> None:
+    claims = [_slice(f"s={number}", outcome=outcome) for number, outcome in enumerate(outcomes)]
+    found = _check(*claims).model_copy(update={"basis": basis})
+    assert check_lines(found)[-1] == f"b: {verdict}"
 
 
 def test_changed_files_are_named() -> None:

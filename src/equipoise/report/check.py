@@ -21,13 +21,7 @@ def check_lines(check: Check) -> list[str]:
         if claim.outcome == "fails" and claim.kind in ("files", "answers"):
             lines += [f"      {detail}" for detail in claim.details]
     lines += [f"note  {note}" for note in check.notes]
-    failed = sum(claim.outcome == "fails" for claim in check.claims)
-    verdict = (
-        "its certificate holds"
-        if check.ok
-        else f"{failed} of {len(check.claims)} claims are not proved, do not serve it"
-    )
-    return [*lines, f"{check.bundle}: {verdict}"]
+    return [*lines, f"{check.bundle}: {_verdict(check)}"]
 
 
 def junit(check: Check) -> str:
@@ -84,6 +78,16 @@ def said(claim: CheckedClaim, check: Check) -> str:
     if claim.difference is None and claim.quality is None:
         return "; ".join(claim.details)
     return f"{_figures(claim, check)}{_why(claim)}"
+
+
+def _verdict(check: Check) -> str:
+    outcomes = [claim.outcome for claim in check.claims]
+    if not check.ok:
+        return f"{outcomes.count('fails')} of {len(outcomes)} claims are not proved, do not serve it"
+    untested = outcomes.count("not tested")
+    if untested:
+        return f"what was tested holds; {untested} of {len(outcomes)} claims were not tested"
+    return "its certificate holds" if check.basis == "paired" else "its figure is past the floor"
 
 
 def _figures(claim: CheckedClaim, check: Check) -> str:
