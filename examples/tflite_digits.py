@@ -1,7 +1,7 @@
 """Make a TensorFlow Lite model that reads digits, to try `equipoise optimize` on: no TensorFlow is needed.
 
 Two convolutions with random filters, which are never trained, turn each of scikit-learn's 8 x 8 digits into features; a
-logistic regression is trained on them and becomes the dense layer at the end. The file is written as TensorFlow's own
+ridge classifier is trained on them and becomes the dense layer at the end. The file is written as TensorFlow's own
 converter writes one: images as [1, height, width, channels], and the batch size 1 once more in the middle of the graph.
 `equipoise` reads it through OpenVINO and finds the form that takes any batch size by itself.
 
@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.signal import correlate
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from tflite_writer import TfliteWriter
 
 Array = NDArray[Any]
 CHANNELS = (16, 48)
 TRAINED_ON = 700
+SHARPNESS = 10.0
+"""Scores of a ridge classifier lie between -1 and 1; so many times as much makes logits of them."""
 
 
 def main() -> None:
@@ -37,9 +39,9 @@ def main() -> None:
     digits = load_digits()
     images, labels = (digits.images / 16).astype(np.float32)[..., None], digits.target
     filters = random_filters(np.random.default_rng(options.seed))
-    head = LogisticRegression(max_iter=1000).fit(features(images[:TRAINED_ON], filters), labels[:TRAINED_ON])
+    head = RidgeClassifier(alpha=10).fit(features(images[:TRAINED_ON], filters), labels[:TRAINED_ON])
     path = options.out / "digits.tflite"
-    path.write_bytes(network(filters, head.coef_, head.intercept_))
+    path.write_bytes(network(filters, SHARPNESS * head.coef_, SHARPNESS * head.intercept_))
     np.savez(options.out / "digits.npz", image=images[TRAINED_ON:], label=labels[TRAINED_ON:])
 
     accuracy = head.score(features(images[TRAINED_ON:], filters), labels[TRAINED_ON:])
@@ -61,8 +63,8 @@ def features(images: Array, filters: list[Array]) -> Array:
     """What the convolutions make of images [n, height, width, 1]: [n, height * width * channels]."""
     for layer in filters:
         padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        parts = [correlate(padded, each[None], mode="valid")[..., 0] for each in layer]
-        images = np.maximum(np.stack(parts, axis=-1), 0)
+        windows = sliding_window_view(padded, (3, 3), axis=(1, 2))  # [n, height, width, channels, 3, 3]
+        images = np.maximum(np.tensordot(windows, layer, axes=((3, 4, 5), (3, 1, 2))), 0)
     return images.reshape(len(images), -1)
 
 
