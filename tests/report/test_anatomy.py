@@ -90,6 +90,8 @@ def test_rectangles_add_up_to_the_whole(anatomy: Anatomy) -> None:
     for parent in ("all", *(f"kind {kind}" for kind in KINDS)):
         children = sum(value for name, value in values.items() if parents[name] == parent)
         assert values[parent] == pytest.approx(children)
+        assert values[parent] >= children  # else Plotly draws nothing
+    assert trace["branchvalues"] == "total"
     assert values["all"] == pytest.approx(anatomy.layers_s * 1000)
 
 

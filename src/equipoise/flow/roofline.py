@@ -18,7 +18,7 @@ from equipoise.runtimes.layers import LayerRuntime, TimedLayers
 from equipoise.store.rooflines import keep_roofline, kept_roofline
 
 TIMEOUT_S = 300.0
-PRODUCTS = 16
+PRODUCTS = 32
 PEAKS: tuple[Precision, ...] = ("f32", "bf16", "f16", "int8")
 
 

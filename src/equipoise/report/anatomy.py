@@ -21,6 +21,8 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
 DASHES = ("solid", "dash", "dot", "dashdot")
 OTHERS = "others"
 ROOF_POINTS = 60
+ROOM = 1 + 1e-9
+"""Plotly draws nothing where a rectangle is smaller than those in it, be it by a rounding error."""
 LEAST_MARK, MOST_MARK = 6.0, 40.0
 LAYER_COLUMNS = ("layer", "kind", "time", "share", "FLOPs", "weights", "bytes", "FLOPs/byte", "FLOP/s", "of its roof")
 OPERATOR_COLUMNS = ("kind", "layers", "time", "share", "FLOPs", "weights", "bytes")
@@ -131,7 +133,7 @@ def treemap(anatomy: Anatomy) -> Picture:
         ids.append(f"kind {cost.operator}")
         labels.append(plain(cost.operator))
         parents.append("all")
-        values.append(cost.time_s * 1000)
+        values.append(cost.time_s * 1000 * ROOM)
         colors.append(color[cost.operator])
         hover.append(f"{cost.layers:,} layers, {duration(cost.time_s)}, {cost.share:.1%}")
     for place, layer in enumerate(anatomy.layers):
@@ -141,13 +143,14 @@ def treemap(anatomy: Anatomy) -> Picture:
         values.append(layer.time_s.value * 1000)
         colors.append(color[layer.operator])
         hover.append(f"{duration(layer.time_s.value)}, {layer.share:.1%}, {count(layer.flops)}FLOP")
-    values[0] = sum(value for value, parent in zip(values, parents, strict=True) if parent == "all")
+    values[0] = ROOM * sum(value for value, parent in zip(values, parents, strict=True) if parent == "all")
     trace: Json = {
         "type": "treemap",
         "ids": ids,
         "labels": labels,
         "parents": parents,
         "values": values,
+        "branchvalues": "total",
         "text": hover,
         "hovertemplate": "<b>%{label}</b><br>%{text}<extra></extra>",
         "textinfo": "label+percent root",
