@@ -228,6 +228,7 @@ def _linear_regressor(operation: Operation) -> int:
 FORMULAS: dict[str, Formula] = {
     "Conv": _convolution(weight=1, bias=2),
     "FusedConv": _convolution(weight=1, bias=2),
+    "NhwcFusedConv": _convolution(weight=1, bias=2),
     "Convolution": _convolution(weight=1, bias=2),
     "ConvInteger": _convolution(weight=1, bias=9),
     "QLinearConv": _convolution(weight=3, bias=8, more=REQUANTISE),
@@ -247,7 +248,9 @@ FORMULAS: dict[str, Formula] = {
     "FusedGemm": _general_product(addend=2),
     "QGemm": _general_product(addend=6),
     "Einsum": _einstein_sum,
-    **dict.fromkeys(("AveragePool", "AvgPool", "LpPool", "MaxPool", "Pooling", "QLinearAveragePool"), _pooled),
+    **dict.fromkeys(
+        ("AveragePool", "AvgPool", "LpPool", "MaxPool", "NhwcMaxPool", "Pooling", "QLinearAveragePool"), _pooled
+    ),
     **dict.fromkeys(("DynamicQuantizeLSTM", "GRU", "LSTM", "RNN"), _recurrent),
     **dict.fromkeys(("Attention", "QAttention"), _attention),
     **dict.fromkeys(("MultiHeadAttention", "ScaledDotProductAttention"), _attention_of_parts),
