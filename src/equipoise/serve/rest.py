@@ -49,14 +49,15 @@ from equipoise.serve.http import (
     json_response,
     request_id,
 )
-from equipoise.serve.json_arrays import parsed_request
+from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.logs import Access, Log, log_failure
-from equipoise.serve.oip import SERVER_VERSION, InferRequest, infer_request, infer_response, model_metadata, raw_request
+from equipoise.serve.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, raw_request
 from equipoise.serve.openapi import openapi
 from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
 from equipoise.serve.repository import Repository
 from equipoise.serve.rows import predict_request, predict_response
 from equipoise.serve.statistics import Statistics
+from equipoise.serve.templates import Templates
 from equipoise.serve.values import parsed
 from equipoise.serve.work import Answer
 
@@ -113,6 +114,7 @@ class Rest:
         self._log = log or Log("none")
         self._limits = limits or Limits()
         self._room = Room(self._limits.together_bytes)
+        self._templates: dict[tuple[str, str], Templates] = {}
         self._router = Router()
         self._extensions = Extensions(engine, self._limits, statistics, repository)
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
@@ -238,11 +240,16 @@ class Rest:
         if length == 0:
             request = raw_request(memoryview(body), spec, limits)
         else:
-            fields = parsed_request(body[:length], spec)
-            request = infer_request(fields, memoryview(body)[length:], spec, limits)
+            request = self._templates_for(plan).read(body, length)
         said, blobs = infer_response(await self._answer(call, request, plan.name, plan.version), request)
         response = json_response(said)
         return await _packed(call, _with_blobs(response, blobs) if blobs else response)
+
+    def _templates_for(self, plan: LoadedPlan) -> Templates:
+        known = self._templates.get((plan.name, plan.version))
+        if known is None or known.spec is not plan.spec:
+            known = self._templates[plan.name, plan.version] = Templates(plan.spec, self._limits)
+        return known
 
     async def _predict(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"])

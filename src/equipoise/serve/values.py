@@ -42,7 +42,7 @@ def json_array(name: str, data: Any, limits: Limits, dtype: str) -> Array:
 
     Args:
         name: Of the array, for errors.
-        data: The lists, or an array that was made of them already.
+        data: The lists.
         limits: What is taken.
         dtype: Type that the model takes: text is needed for `string`, numbers or truth values for all others.
 
@@ -54,8 +54,6 @@ def json_array(name: str, data: Any, limits: Limits, dtype: str) -> Array:
         array([[ 1.,  2.],
                [ 3., nan]])
     """
-    if isinstance(data, np.ndarray):  # of `serve.json_arrays`
-        return _narrowed(data, dtype, name, limits)
     if not isinstance(data, list):
         raise BadRequest(f"{name!r} holds {_called(type(data))}; needed a list")
     values, shape = data, [len(data)]
@@ -72,7 +70,8 @@ def json_array(name: str, data: Any, limits: Limits, dtype: str) -> Array:
             raise BadRequest(f"{name!r} has more than {limits.depth} lists within lists")
         shape.append(lengths.pop())
         values = list(chain.from_iterable(values))
-    _require_few(name, len(values), limits)
+    if len(values) > limits.elements:
+        raise BadRequest(f"{name!r} has {len(values):,} elements; at most {limits.elements:,} are taken")
     text = dtype == "string"
     strange = kinds - (TEXT if text else NUMBERS)
     if strange:
@@ -110,21 +109,6 @@ def as_bad_request(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return call()
     except DataError as error:
         raise BadRequest(str(error).removeprefix(f"{REQUEST}: ")) from error
-
-
-def _require_few(name: str, elements: int, limits: Limits) -> None:
-    if elements > limits.elements:
-        raise BadRequest(f"{name!r} has {elements:,} elements; at most {limits.elements:,} are taken")
-
-
-def _narrowed(found: Array, dtype: str, name: str, limits: Limits) -> Array:
-    """An array in the model's type, where that is only narrower and holds all of it."""
-    _require_few(name, len(found), limits)
-    if dtype != "float32":
-        return found
-    with np.errstate(over="ignore"):
-        narrow = found.astype(np.float32)
-    return narrow if np.isfinite(narrow).all() else found
 
 
 def _floats(values: list[Any], code: str) -> Array | None:
