@@ -154,7 +154,7 @@ def treemap(anatomy: Anatomy) -> Picture:
         "text": hover,
         "hovertemplate": "<b>%{label}</b><br>%{text}<extra></extra>",
         "textinfo": "label+percent root",
-        "marker": {"colors": colors},
+        "marker": {"colors": colors, "line": {"width": 1, "color": "#ffffff"}},
         "tiling": {"pad": 1},
     }
     layout = canvas({}, {}) | {"height": 520, "margin": {"l": 4, "r": 4, "t": 24, "b": 4}}

@@ -82,7 +82,7 @@ class OpenVinoLayers:
         for node in executed:
             kind, kernel = self._kinds[_name(node)]
             part = parts.get(_name(node)) or _Part([_operation(kind, node, {})])
-            computing = _about(node)["runtimePrecision"]
+            computing = _computing(kernel, node)
             layers.append(
                 TimedLayer(
                     name=_name(node),
@@ -113,6 +113,12 @@ class _Part:
 
     operations: list[Operation] = field(default_factory=list)
     parameters: int = 0
+
+
+def _computing(kernel: str, node: Any) -> str:
+    """Type that a layer computes in, which its kernel's name ends in; what else it says may be its weights' type."""
+    end = kernel.rpartition("_")[2].lower()
+    return end if end in PRECISIONS else _about(node)["runtimePrecision"]
 
 
 def _name(node: Any) -> str:
