@@ -20,6 +20,15 @@ def run(*arguments: Any, folder: Path | None = None) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, cwd=folder)
 
 
+def test_every_option_is_on_its_page():
+    from equipoise.cli.profile import profile
+
+    page = (Path(__file__).resolve().parents[2] / "docs" / "profile.md").read_text()
+    options = [option for parameter in profile.params for option in parameter.opts if option.startswith("--")]
+    assert len(options) > 10
+    assert [option for option in options if f"`{option}" not in page] == []
+
+
 @pytest.fixture
 def model(tmp_path: Path, linear: Any) -> Path:
     return linear(tmp_path / "model", WEIGHTS) / "model.onnx"

@@ -15,6 +15,7 @@ from equipoise.core.certificate import Certificate, Provable, SliceVerdict
 from equipoise.core.estimate import Estimate
 from equipoise.core.result import CacheFigures, Cost, Result
 from equipoise.errors import BundleError
+from equipoise.flow.before_after import before_and_after
 from equipoise.flow.bundling import write_plan_bundle
 from equipoise.flow.prepare import Prepared
 from equipoise.flow.sentence import sentence
@@ -318,4 +319,5 @@ def _details(
         screened=tuple(points),
         latency_samples_s=workbench.study.load_arrays(choice.race_samples),
         sustained_rps=choice.sustained_rps,
+        times=before_and_after(choice, prepared, workbench),
     )

@@ -40,6 +40,21 @@ class ScreenedPoint:
 
 
 @dataclass(frozen=True)
+class TimeByKind:
+    """Where the time of one model goes.
+
+    Attributes:
+        label: What it is.
+        runtime: In which its layers were timed: each has its own names for them.
+        seconds_per_row: Kind of layer to the seconds that all layers of that kind take for a row, the dearest first.
+    """
+
+    label: str
+    runtime: str
+    seconds_per_row: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
 class ReportDetails:
     """What the report says besides the result.
 
@@ -56,6 +71,7 @@ class ReportDetails:
         latency_samples_s: Raw samples of latency by candidate name: float64[n].
         sustained_rps: Requests a second that one machine answers within the limit, by candidate name; where a name is
             missing its full throughput is taken.
+        times: Where the time goes in the original and in what was chosen; empty where it was not measured.
     """
 
     model: str
@@ -69,3 +85,4 @@ class ReportDetails:
     screened: tuple[ScreenedPoint, ...] = ()
     latency_samples_s: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     sustained_rps: Mapping[str, float] = field(default_factory=dict)
+    times: tuple[TimeByKind, ...] = ()

@@ -18,6 +18,7 @@ from equipoise.report.naming import said
 from equipoise.report.points import cost_of
 from equipoise.report.proof import proof
 from equipoise.report.tables import candidates, key_figures
+from equipoise.report.time_by_kind import time_by_kind
 from equipoise.report.wording import allowed, duration, loss, metric_name, money, quality, significant, size, times
 
 DECISIONS = {
@@ -114,6 +115,7 @@ def _sections(result: Result, details: ReportDetails) -> list[Markup]:
         figures.latency_limit(result, details),
         figures.allowed_drop(result, details),
         figures.latencies(result, details),
+        *([time_by_kind(details.times)] if details.times else []),
     ]
     return [
         section("key-figures", "Key figures", key_figures(result, details)),
