@@ -396,6 +396,43 @@ def test_overload_and_deadlines_and_failures_have_their_statuses(
         assert (status, headers["connection"]) == (200, "close")
 
 
+def test_who_is_certain_to_be_refused_is_not_read(
+    cascade: Callable[..., Any], gate: Any, images: Array, served: Any
+) -> None:
+    made = cascade(limit_s=150, service_s=(100, 0.001))
+    one = {"inputs": [tensor(images[:1])]}
+    rows = images[:1].tolist()
+    with served([made.gated(0, gate)]) as server, ThreadPoolExecutor(1) as pool:
+        assert server.ask("POST", INFER, b"no JSON")[0] == 400
+        first = pool.submit(server.ask, "POST", INFER, one)
+        wait_until(lambda: len(gate.batches) == 1)
+        for path, body in ((INFER, one), ("/v1/predict/m", rows)):
+            # A refusal may be long ago on a slow machine, and then the next request is read again.
+            wait_until(
+                lambda path=path, body=body: (
+                    [server.ask("POST", path, asked)[0] for asked in (body, b"no JSON")] == [429, 429]
+                )
+            )
+            assert server.ask("POST", path, b'no JSON: "timeout"')[0] == 400
+            assert server.ask("POST", path, b"no JSON", {"x-request-timeout-ms": "5"})[0] == 400
+        gate.open.set()
+        assert first.result()[0] == 200
+        assert server.ask("POST", INFER, one)[0] == 200
+
+
+def test_a_header_says_a_deadline_too(cascade: Callable[..., Any], gate: Any, images: Array, served: Any) -> None:
+    one = {"inputs": [tensor(images[:1])]}
+    with served([cascade().gated(0, gate)]) as server:
+        late = one | {"parameters": {"timeout": 60_000_000}}
+        status, said, _ = server.ask("POST", INFER, late, {"x-request-timeout-ms": "20"})
+        assert (status, "deadline passed" in said["error"]) == (504, True)
+        for wrong in ("soon", "-1", ""):
+            status, said, _ = server.ask("POST", INFER, one, {"x-request-timeout-ms": wrong})
+            assert (status, "milliseconds" in said["error"]) == (400, True), wrong
+        gate.open.set()
+        assert server.ask("POST", INFER, one, {"x-request-timeout-ms": "0"})[0] == 200
+
+
 def test_missing_values_that_a_model_cannot_take_are_the_clients_fault(sklearn_bundle: Path, served: Any) -> None:
     good = {"age": 30, "income": 3.0, "town": "Ulm"}
     with served([load_plan(sklearn_bundle, "t")]) as server:

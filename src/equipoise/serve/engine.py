@@ -20,6 +20,7 @@ from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.runner import Runner
 from equipoise.serve.work import Answer
 
+SHUTTING_DOWN = "the server is shutting down and takes no more requests"
 Priority = Literal["normal", "high"]
 
 
@@ -201,7 +202,7 @@ class Engine:
     ) -> asyncio.Future[Answer]:
         """`infer` without waiting: what is wrong at once is raised at once, the rest comes through the future."""
         if not self._accepting:
-            raise Unavailable("the server is shutting down and takes no more requests")
+            raise Unavailable(SHUTTING_DOWN)
         runner = self._runner(model, version)
         feeds, n = checked_inputs(inputs, runner.loaded.spec)
         wanted = checked_outputs(outputs, runner.loaded.outputs)
@@ -212,6 +213,28 @@ class Engine:
         if deadline_s is not None and deadline_s <= 0:
             raise DeadlineExceeded(f"the deadline passed {-deadline_s:.3g} s before the request came")
         return runner.submit(feeds, wanted, n=n, high=priority == "high", deadline_s=deadline_s, request_id=request_id)
+
+    def pressed(self, model: str, version: str | None = None) -> bool:
+        """Whether a model refuses requests just now, so that `refuse_early` is worth its time.
+
+        Raises:
+            NotFound: It is not served.
+        """
+        return self._runner(model, version).pressed
+
+    def refuse_early(self, model: str, version: str | None = None) -> None:
+        """Refuse a request before it is read, if it is certain to be refused: see `Runner.refuse_early`.
+
+        Whoever is overloaded should spend on refusing what is left of its time after answering.
+
+        Raises:
+            NotFound: No such model or version.
+            Overloaded: A request of normal priority without a deadline of its own would be refused.
+            Unavailable: The engine takes no more requests, or a stage is down.
+        """
+        if not self._accepting:
+            raise Unavailable(SHUTTING_DOWN)
+        self._runner(model, version).refuse_early()
 
     async def load(self, plan: LoadedPlan) -> None:
         """Serve a plan from now on, instead of the one that has its name and version, if there is one.

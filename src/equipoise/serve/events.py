@@ -34,7 +34,7 @@ class RequestEnd:
     Attributes:
         plan: What it was asked of.
         outcome: What became of it.
-        rows: Its rows.
+        rows: Its rows; 0 where it was refused before it was read.
         request_id: The client's own name for it.
         total_s: Seconds from its arrival to its end.
         queued_s: Of those, seconds in the queues of stages.

@@ -51,11 +51,11 @@ from equipoise.serve.http import (
 )
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.logs import Access, Log, log_failure
-from equipoise.serve.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, raw_request
+from equipoise.serve.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, raw_request, timeout_s
 from equipoise.serve.openapi import openapi
 from equipoise.serve.origin import ORIGIN, TRACEPARENT, Origin
 from equipoise.serve.repository import Repository
-from equipoise.serve.rows import predict_request, predict_response
+from equipoise.serve.rows import MILLISECOND, predict_request, predict_response
 from equipoise.serve.statistics import Statistics
 from equipoise.serve.templates import Templates
 from equipoise.serve.values import parsed
@@ -73,6 +73,8 @@ STATUS: dict[type[ServeError], HTTPStatus] = {
     StageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 JSON_LENGTH = b"inference-header-content-length"
+TIMEOUT = b"x-request-timeout-ms"
+"""Header: milliseconds within which the answer is wanted."""
 MOST_DIGITS = 18
 WATCH_AFTER_S = 0.05
 """Seconds that an answer is waited for before its client is watched, lest it be gone."""
@@ -236,6 +238,7 @@ class Rest:
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
         spec, limits = plan.spec, self._limits
         body = await call.body(limits)
+        self._refuse_early(call, plan, body)
         length = _json_length(call, len(body))
         if length == 0:
             request = raw_request(memoryview(body), spec, limits)
@@ -245,6 +248,14 @@ class Rest:
         response = json_response(said)
         return await _packed(call, _with_blobs(response, blobs) if blobs else response)
 
+    def _refuse_early(self, call: Call, plan: LoadedPlan, body: bytes) -> None:
+        """Spare an overloaded server the reading of what it refuses, unless a request may ask for more than others."""
+        if not self._engine.pressed(plan.name, plan.version):
+            return
+        if TIMEOUT not in call.headers and b"timeout" not in body and b"priority" not in body:
+            call.access.version = plan.version
+            self._engine.refuse_early(plan.name, plan.version)
+
     def _templates_for(self, plan: LoadedPlan) -> Templates:
         known = self._templates.get((plan.name, plan.version))
         if known is None or known.spec is not plan.spec:
@@ -253,8 +264,9 @@ class Rest:
 
     async def _predict(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"])
-        body = parsed(await call.body(self._limits))
-        request = predict_request(body, plan, self._limits)
+        body = await call.body(self._limits)
+        self._refuse_early(call, plan, body)
+        request = predict_request(parsed(body), plan, self._limits)
         answer = await self._answer(call, request, plan.name, plan.version)
         return await _packed(call, json_response(predict_response(answer, plan)))
 
@@ -267,7 +279,7 @@ class Rest:
             version=version,
             outputs=request.outputs,
             priority=request.priority,
-            deadline_s=request.deadline_s,
+            deadline_s=_earlier(request.deadline_s, call.headers.get(TIMEOUT)),
             request_id=request.request_id,
         )
         if future.done():
@@ -294,6 +306,17 @@ def _cancelled_when_gone(future: asyncio.Future[Answer], call: Call) -> asyncio.
     gone = asyncio.ensure_future(call.receive())
     gone.add_done_callback(lambda _: future.cancel())
     return gone
+
+
+def _earlier(deadline_s: float | None, header: bytes | None) -> float | None:
+    """The deadline of a request that says one itself and one in a header, each null for none."""
+    if header is None:
+        return deadline_s
+    try:
+        told = timeout_s(float(header), MILLISECOND, "milliseconds")
+    except ValueError:
+        raise BadRequest(f"found the {TIMEOUT.decode()} {header[:MOST_DIGITS]!r}; needed milliseconds") from None
+    return told if deadline_s is None else min(deadline_s, told or deadline_s)
 
 
 def _json_length(call: Call, body_bytes: int) -> int:

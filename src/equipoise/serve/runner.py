@@ -40,6 +40,8 @@ from equipoise.serve.work import Answer, Part, Rows, Waiter, Work, assembled
 
 Array = NDArray[Any]
 NOBODY = QueueState((), (), 0)
+PRESSED_S = 0.25
+"""Seconds after a refusal in which the next one is looked for before a request is read."""
 NO_ROWS: Rows = np.empty(0, dtype=np.intp)
 
 
@@ -73,6 +75,7 @@ class Runner:
         digest = loaded.bundle.plan.content_digest
         self._memory = None if plan.cache is None else Memory(plan.cache, digest, loaded.name, loaded.version)
         self._alarm = Alarm(weakly(self._start))
+        self._pressed_until_s = 0.0
         self._closed = False
         self._open = 0
         self._idle = asyncio.Event()
@@ -144,6 +147,29 @@ class Runner:
         self._start(now_s)
         return waiter.future
 
+    @property
+    def pressed(self) -> bool:
+        """Whether requests were refused just now, so that it is worth finding out early who else must be.
+
+        Never of a plan that remembers answers: it might know one.
+        """
+        return self._memory is None and monotonic() < self._pressed_until_s
+
+    def refuse_early(self) -> None:
+        """Refuse a request of which nothing was read, if it is certain that it would be refused.
+
+        It is where one row would be, of normal priority and without a deadline of its own: more rows only take longer.
+
+        Raises:
+            Overloaded: It would not be answered in time.
+            Unavailable: A stage that it needs is down.
+        """
+        try:
+            self._entry((), 1, monotonic(), None, high=False)
+        except ServeError as error:
+            self._observers.request_ended(RequestEnd(self.loaded, OUTCOME_OF[type(error)], 0, None, 0.0))
+            raise
+
     async def drain(self) -> None:
         """Wait until every request has its answer and every lane is free."""
         await self._idle.wait()
@@ -175,6 +201,7 @@ class Runner:
             may_degrade=may_degrade,
         )
         if isinstance(step, Shed):
+            self._pressed_until_s = now_s + PRESSED_S
             raise Overloaded(
                 f"{self.loaded.name} has more to do than it could answer in time; come again in "
                 f"{step.retry_after_s:.3g} s",
