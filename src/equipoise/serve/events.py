@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
@@ -27,8 +26,7 @@ OUTCOME_OF: dict[type[BaseException], Outcome] = {
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEnd:
+class RequestEnd(NamedTuple):
     """A request is over.
 
     Attributes:
@@ -60,8 +58,7 @@ class RequestEnd:
     inputs: Mapping[str, NDArray[Any]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BatchEnd:
+class BatchEnd(NamedTuple):
     """A batch is over.
 
     Attributes:

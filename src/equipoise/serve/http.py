@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 import orjson
@@ -71,8 +71,7 @@ class ClientGone(Exception):  # noqa: N818 - reads as what happened
     """The client closed its connection: nobody reads a response."""
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """What is sent back."""
 
     status: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -58,6 +57,6 @@ class Memory:
         outputs = {name: array.copy() for name, array in answer.outputs.items()}
         for array in (*outputs.values(), answer.stage, answer.confidence, answer.trusted):
             array.flags.writeable = False
-        kept = replace(answer, outputs=outputs)
-        self._answers.put(key, replace(kept, cached=True))
+        kept = answer._replace(outputs=outputs)
+        self._answers.put(key, kept._replace(cached=True))
         return kept

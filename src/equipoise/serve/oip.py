@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,7 @@ SERVER_VERSION = version("equipoise")
 MICROSECOND = 1e-6
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """A request for inference.
 
     Attributes:
@@ -54,7 +53,7 @@ class InferRequest:
     priority: Priority = "normal"
     deadline_s: float | None = None
     request_id: str | None = None
-    binary: Mapping[str, bool] = field(default_factory=dict)
+    binary: Mapping[str, bool] = MappingProxyType({})
     others_binary: bool = False
 
 

@@ -17,6 +17,8 @@ FIRST_REQUEST_S = 0.5
 """Seconds that a server which stops leaves to a client that has connected and not asked anything yet."""
 HEADER_EXTRA_BYTES = 4
 """The colon, the space and the end of the line of a header."""
+WORTH_A_COPY = 1 << 16
+"""Bytes of a body from which on it is written beside its head and not behind it."""
 INTERIM = b"HTTP/1.1 1"
 """What a client waits for before it sends the body."""
 
@@ -46,8 +48,11 @@ class HeadWithBody:
     def write(self, data: bytes) -> None:
         """Write a body after the head that was kept, or keep a head."""
         if self._head:
-            self._transport.writelines((self._head, data))
-            self._head = b""
+            head, self._head = self._head, b""
+            if len(data) < WORTH_A_COPY:
+                self._transport.write(head + data)
+            else:
+                self._transport.writelines((head, data))
         elif data.startswith(b"HTTP/") and not data.startswith(INTERIM):
             self._head = data
         else:
@@ -71,7 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._in_head = False
-        self._head_bytes = 0
+        self._head_bytes = self._chunk_bytes = 0
         self._too_large = False
         # uvicorn's own limit counts a connection only once it has sent a head, and tells of it in plain text.
         self._most_connections, self.limit_concurrency = self.limit_concurrency, None
@@ -88,6 +93,7 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes in, and hang up on a head that does not end."""
         was_in_head = self._in_head
+        self._chunk_bytes = len(data)
         super().data_received(data)
         if was_in_head and self._in_head and not self.transport.is_closing():
             # What came with the start of a head is not counted: some of it was the end of the request before.
@@ -112,11 +118,14 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is whole; raising refuses it, by way of the parser's own errors."""
         self._in_head = False
-        size = len(self.url) + sum(len(name) + len(value) + HEADER_EXTRA_BYTES for name, value in self.headers)
-        if size > MOST_HEAD_BYTES:
+        if self._head_bytes + self._chunk_bytes > MOST_HEAD_BYTES and self._size() > MOST_HEAD_BYTES:
             self._too_large = True
             raise HeadTooLarge
         super().on_headers_complete()
+
+    def _size(self) -> int:
+        """Bytes of the head that was read, without those of a body that came with it."""
+        return len(self.url) + sum(len(name) + len(value) + HEADER_EXTRA_BYTES for name, value in self.headers)
 
     def on_response_complete(self) -> None:
         """A response is whole."""

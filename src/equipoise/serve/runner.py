@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from math import inf
 from time import monotonic
@@ -121,7 +120,7 @@ class Runner:
             key = self._memory.key(feeds, outputs, high=high)
             known = self._memory.answer(key)
             if known is not None:
-                answer = replace(known, request_id=request_id)
+                answer = known._replace(request_id=request_id)
                 waiter.future.set_result(answer)
                 if self._observers:
                     end = RequestEnd(self.loaded, "answered", n, request_id, 0.0, answer=answer, inputs=feeds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -94,7 +94,7 @@ class Templates:
         template = self._known.get(rest) if len(rest) <= MOST_BYTES else None
         if template is not None:
             try:
-                return replace(template.request, inputs=self._inputs(template, holes, blobs))
+                return template.request._replace(inputs=self._inputs(template, holes, blobs))
             except CANNOT:
                 pass
         request = infer_request(parsed(head), blobs, self.spec, self._limits)
@@ -135,7 +135,7 @@ class Templates:
         if sum(part.size is None for part in parts) == len(holes):
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            self._known[rest] = _Template(tuple(parts), replace(request, inputs={}))
+            self._known[rest] = _Template(tuple(parts), request._replace(inputs={}))
 
 
 def without_numbers(head: bytes, most: int) -> tuple[bytes, list[bytes]]:

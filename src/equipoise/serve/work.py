@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ Array = NDArray[Any]
 Rows = NDArray[np.intp]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a request gets.
 
     Attributes:
@@ -46,8 +45,7 @@ class Answer:
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """What one stage answered.
 
     Attributes:
@@ -138,7 +136,7 @@ class Work:
         """Give all who wait the answer, each with its own name for the request."""
         for waiter in self.waiters:
             if not waiter.future.done():
-                named = answer if waiter.request_id is None else replace(answer, request_id=waiter.request_id)
+                named = answer if waiter.request_id is None else answer._replace(request_id=waiter.request_id)
                 waiter.future.set_result(named)
 
     def fail(self, error: Exception) -> None:
