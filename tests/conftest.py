@@ -31,6 +31,7 @@ from equipoise.store.bundle import write_bundle
 
 Array = NDArray[Any]
 
+pytest_plugins = ["serving"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

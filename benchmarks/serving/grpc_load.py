@@ -18,7 +18,7 @@ from questions import checked, right_answers
 from server import free_port, understood
 
 from equipoise.execute.plan import OpenPlan
-from equipoise.serve.oip import DATATYPES
+from equipoise.serve.wire import DATATYPES
 
 Array = NDArray[Any]
 METHOD = "/inference.GRPCInferenceService/ModelInfer"

@@ -15,10 +15,10 @@ import numpy as np
 import uvicorn
 import uvloop
 
+from equipoise.endpoint.process import bound_socket
+from equipoise.endpoint.rest import Rest
 from equipoise.serve import Engine, load_plan
 from equipoise.serve.events import BatchEnd, RequestEnd
-from equipoise.serve.process import bound_socket
-from equipoise.serve.rest import Rest
 
 PROGRAM = str(Path(__file__).resolve())
 

@@ -12,7 +12,7 @@ from load import Check, Target, post
 from numpy.typing import NDArray
 
 from equipoise.execute.plan import OpenPlan
-from equipoise.serve.oip import DATATYPES
+from equipoise.serve.wire import DATATYPES
 
 Array = NDArray[Any]
 Form = Literal["json", "binary", "raw"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from equipoise.cli.main import main
-from equipoise.serve.keys import read_keys
+from equipoise.endpoint.keys import read_keys
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from equipoise.cli.main import main
-from equipoise.serve.keys import add_key
+from equipoise.endpoint.keys import add_key
 
 Run = Callable[..., list[str]]
 

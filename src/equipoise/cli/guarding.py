@@ -12,8 +12,8 @@ import click
 from equipoise.errors import InputError
 
 if TYPE_CHECKING:
-    from equipoise.serve.gate import KeyFile
-    from equipoise.serve.tls import Tls
+    from equipoise.endpoint.gate import KeyFile
+    from equipoise.endpoint.tls import Tls
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -31,7 +31,7 @@ OPTIONS = (
 
 
 class Guards(NamedTuple):
-    """Whom a server answers, and whether it speaks TLS: as `serve.process.ServerSettings` has them."""
+    """Whom a server answers, and whether it speaks TLS: as `endpoint.process.ServerSettings` has them."""
 
     keys: KeyFile | None
     admin: bool
@@ -81,8 +81,8 @@ def guards(
 
 
 def _keys(path: Path | None) -> KeyFile | None:
-    from equipoise.serve.gate import KeyFile
-    from equipoise.serve.keys import open_to_others
+    from equipoise.endpoint.gate import KeyFile
+    from equipoise.endpoint.keys import open_to_others
 
     if path is None:
         return None
@@ -93,7 +93,7 @@ def _keys(path: Path | None) -> KeyFile | None:
 
 
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
-    from equipoise.serve.tls import Tls
+    from equipoise.endpoint.tls import Tls
 
     if certificate is None or key is None:
         given = [name for name, path in zip(TLS, (certificate, key, client_ca), strict=True) if path is not None]

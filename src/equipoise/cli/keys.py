@@ -38,7 +38,7 @@ def keys() -> None:
 @click.option("--rate", metavar="N/s|m|h", help="At most N requests a second, minute or hour. [default: no limit]")
 def add(name: str, path: Path, role: Literal["infer", "admin"], rate: str | None) -> None:
     """Make a key, called NAME in logs and metrics, and print it."""
-    from equipoise.serve.keys import add_key
+    from equipoise.endpoint.keys import add_key
 
     key = add_key(path, name, role, rate)
     click.echo(f"{path} knows {name} ({role}) from now on; this is the key, which is kept nowhere else:", err=True)
@@ -50,7 +50,7 @@ def add(name: str, path: Path, role: Literal["infer", "admin"], rate: str | None
 @FILE
 def remove(name: str, path: Path) -> None:
     """Forget the key of NAME."""
-    from equipoise.serve.keys import remove_key
+    from equipoise.endpoint.keys import remove_key
 
     remove_key(path, name)
     click.echo(f"{path} no longer knows {name}")
@@ -60,7 +60,7 @@ def remove(name: str, path: Path) -> None:
 @FILE
 def list_(path: Path) -> None:
     """Print whose keys are known, their roles and rates."""
-    from equipoise.serve.keys import read_keys
+    from equipoise.endpoint.keys import read_keys
 
     for entry in read_keys(path):
         click.echo(f"{entry.name}\t{entry.role}\t{entry.rate or 'no limit'}")

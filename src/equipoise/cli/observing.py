@@ -12,7 +12,7 @@ import click
 from equipoise.errors import InputError
 
 if TYPE_CHECKING:
-    from equipoise.serve.observability import ObservabilitySettings
+    from equipoise.endpoint.observability import ObservabilitySettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -68,8 +68,8 @@ def observability_settings(
     Raises:
         InputError: One of them holds something else than it needs, or needs another that is not given.
     """
-    from equipoise.serve.observability import ObservabilitySettings
-    from equipoise.serve.observing import ObservationSettings
+    from equipoise.endpoint.observability import ObservabilitySettings
+    from equipoise.observe.observing import ObservationSettings
 
     if price is not None and not 0 < price < float("inf"):
         raise InputError("--price", f"found {price}", "needed US dollars an hour, above 0")

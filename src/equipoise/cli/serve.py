@@ -13,8 +13,8 @@ from equipoise.cli.observing import observability_settings, observing_options
 from equipoise.errors import InputError
 
 if TYPE_CHECKING:
+    from equipoise.endpoint.logs import LogForm
     from equipoise.serve.loading import LoadedPlan
-    from equipoise.serve.logs import LogForm
 
 INSTALL = 'pip install "equipoise[serve]"'
 INSTALL_GRPC = 'pip install "equipoise[grpc]"'
@@ -85,7 +85,7 @@ def serve(
         import uvloop  # noqa: F401
     except ModuleNotFoundError as error:
         raise InputError("equipoise serve", f"{error.name} is not installed", f"run: {INSTALL}") from None
-    from equipoise.serve.process import ServerSettings, bound_socket, run
+    from equipoise.endpoint.process import ServerSettings, bound_socket, run
 
     addresses = [address, *([] if calls is None else calls[:1])]
     found = guards(addresses, keys=keys, admin=admin, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca)

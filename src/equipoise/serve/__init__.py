@@ -1,4 +1,4 @@
-"""Answers requests with a bundle's plan: an engine that knows no transport, and a REST transport over it."""
+"""Answers requests with a bundle's plan: an engine that knows no transport and owns no process."""
 
 from equipoise.serve.engine import Engine
 from equipoise.serve.loading import LoadedPlan, load_plan

@@ -1,0 +1,386 @@
+"""The REST transport: an ASGI application over an engine, the Open Inference Protocol v2 and plain rows.
+
+Only here do kinds of error become statuses. Whatever goes wrong, the body is `{"error": "..."}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from equipoise.endpoint.compression import MIN_BYTES, accepted, deflated
+from equipoise.endpoint.described import Described, described
+from equipoise.endpoint.docs import door, page, policy
+from equipoise.endpoint.extensions import Extensions
+from equipoise.endpoint.gate import Gate
+from equipoise.endpoint.http import (
+    CLOSE_HEADER,
+    REQUEST_ID,
+    Call,
+    ClientGone,
+    Header,
+    HttpError,
+    Limits,
+    Receive,
+    Response,
+    Room,
+    Route,
+    Router,
+    Send,
+    error_response,
+    json_response,
+    request_id,
+)
+from equipoise.endpoint.logs import Access, Log, log_failure
+from equipoise.endpoint.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, raw_request, timeout_s
+from equipoise.endpoint.openapi import openapi
+from equipoise.endpoint.rows import MILLISECOND, predict_request, predict_response
+from equipoise.endpoint.templates import Templates
+from equipoise.endpoint.values import parsed
+from equipoise.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    ServeError,
+    StageFailed,
+    Unauthorized,
+    Unavailable,
+)
+from equipoise.observe.origin import ORIGIN, TRACEPARENT, Origin
+from equipoise.observe.statistics import Statistics
+from equipoise.serve.engine import Engine
+from equipoise.serve.loading import LoadedPlan
+from equipoise.serve.repository import Repository
+from equipoise.serve.work import Answer
+
+STATUS: dict[type[ServeError], HTTPStatus] = {
+    NotFound: HTTPStatus.NOT_FOUND,
+    BadRequest: HTTPStatus.BAD_REQUEST,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    StageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+JSON_LENGTH = b"inference-header-content-length"
+TIMEOUT = b"x-request-timeout-ms"
+"""Header: milliseconds within which the answer is wanted."""
+MOST_DIGITS = 18
+WATCH_AFTER_S = 0.05
+"""Seconds that an answer is waited for before its client is watched, lest it be gone."""
+MOST_IGNORED_DIGITS = 5
+"""Of the length of a body that is thrown away unread: 99,999 bytes."""
+OCTETS_HEADER: Header = (b"content-type", b"application/octet-stream")
+DOCS = "/docs"
+HTML_HEADER: Header = (b"content-type", b"text/html; charset=utf-8")
+CHALLENGE_HEADER: Header = (b"www-authenticate", b'Bearer realm="equipoise"')
+CLIENT_GONE = 499
+"""A status for logs alone."""
+
+log = logging.getLogger(__name__)
+
+
+class Rest:
+    """An ASGI application.
+
+    Args:
+        engine: What answers.
+        limits: What a request may be at most.
+        statistics: What counts what becomes of requests; null where nothing does.
+        repository: What can be loaded; null where nothing can.
+        gate: Whom it answers; null for everybody, who may then change nothing.
+        log: Gets a line for each request; null for none.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits | None = None,
+        statistics: Statistics | None = None,
+        repository: Repository | None = None,
+        gate: Gate | None = None,
+        log: Log | None = None,
+    ) -> None:
+        self._engine = engine
+        self._gate = gate or Gate()
+        self._log = log or Log("none")
+        self._limits = limits or Limits()
+        self._room = Room(self._limits.together_bytes)
+        self._templates: dict[tuple[str, str], Templates] = {}
+        self._router = Router()
+        self._extensions = Extensions(engine, self._limits, statistics, repository)
+        for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            self._router.add("POST", f"{prefix}/infer", self._infer)
+            self._router.add("GET", f"{prefix}/ready", self._model_ready)
+        self._router.add("POST", "/v1/predict/{model}", self._predict)
+        self._extensions.add_to(self._router)  # before `/v2/models/{model}`, which would take `/v2/models/stats`
+        self._router.add("GET", "/v2/models/{model}", self._model)
+        self._router.add("GET", "/v2/models/{model}/versions/{version}", self._model)
+        self._router.add("GET", "/v2/health/live", self._live, role=None)
+        self._router.add("GET", "/v2/health/ready", self._ready, role=None)
+        self._router.add("GET", "/v2", self._server)
+        self._router.add("GET", "/openapi.json", self._openapi)
+        self._router.add("GET", DOCS, self._docs)
+
+    @property
+    def router(self) -> Router:
+        """Where what is not part of the protocol can be added."""
+        return self._router
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await _live_on(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        start_s = time.monotonic()
+        headers = dict(scope["headers"])
+        name = request_id(headers)
+        call = Call(headers, receive, {}, name, Access(name.decode(), scope["method"]), self._room)
+        try:
+            response = await self._respond(scope, call)
+        except ClientGone:
+            self._log.access(call.access, CLIENT_GONE, time.monotonic() - start_s, 0)
+            return
+        more = [(REQUEST_ID, name)]
+        if self._engine.retired and CLOSE_HEADER not in response.headers:
+            more.append(CLOSE_HEADER)
+        await response.send(send, more)
+        self._log.access(call.access, int(response.status), time.monotonic() - start_s, len(response.body))
+
+    async def _respond(self, scope: Mapping[str, Any], call: Call) -> Response:
+        try:
+            route = self._find(scope, call)
+            ORIGIN.set(Origin(call.request_id, call.access.key, call.headers.get(TRACEPARENT)))
+            return await route.handler(call)
+        except HttpError as error:
+            return error_response(error.status, str(error), (CLOSE_HEADER,) if error.close else ())
+        except ServeError as error:
+            call.access.error = type(error).__name__
+            if isinstance(error, Unauthorized) and _is_page(call):
+                return _html(HTTPStatus.UNAUTHORIZED, door())
+            if isinstance(error, StageFailed):
+                log_failure(log, "a model failed on a request", error.__cause__ or error, call.access)
+            return error_response(STATUS[type(error)], str(error), _error_headers(error, call.headers))
+        except ClientGone:
+            raise
+        except Exception as error:
+            call.access.error = type(error).__name__
+            log_failure(log, "a request failed in the server itself", error, call.access)
+            return error_response(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says more"
+            )
+
+    def _find(self, scope: Mapping[str, Any], call: Call) -> Route:
+        """The route of a caller who may use it; who has no key does not even learn what is there."""
+        path = scope.get("raw_path") or scope["path"].encode()
+        try:
+            route, names = self._router.find(scope["method"], path.partition(b"?")[0])
+        except HttpError:
+            self._gate.let_in(call.headers, "infer", call.access)
+            raise
+        call.access.route = route.path
+        if route.role is not None:
+            self._gate.let_in(call.headers, route.role, call.access)
+        call.names.update(names)
+        call.access.model, call.access.version = names.get("model"), names.get("version")
+        return route
+
+    async def _server(self, call: Call) -> Response:  # noqa: ARG002 - a handler's signature, here and below
+        extensions = self._extensions.names
+        return json_response({"name": "equipoise", "version": SERVER_VERSION, "extensions": extensions})
+
+    async def _openapi(self, call: Call) -> Response:  # noqa: ARG002
+        return json_response(openapi(self._described(), self._extensions.names))
+
+    async def _docs(self, call: Call) -> Response:  # noqa: ARG002
+        models = self._described()
+        return _html(HTTPStatus.OK, page(models, openapi(models, self._extensions.names)))
+
+    def _described(self) -> list[Described]:
+        return [described(self._engine.plan(name), self._engine.versions(name)) for name in self._engine.models]
+
+    async def _live(self, call: Call) -> Response:  # noqa: ARG002
+        return json_response({"live": True})
+
+    async def _ready(self, call: Call) -> Response:  # noqa: ARG002
+        trouble = self._engine.trouble()
+        if trouble is not None:
+            raise Unavailable(trouble)
+        return json_response({"ready": True})
+
+    async def _model(self, call: Call) -> Response:
+        model = call.names["model"]
+        return json_response(
+            model_metadata(self._engine.plan(model, call.names.get("version")), self._engine.versions(model))
+        )
+
+    async def _model_ready(self, call: Call) -> Response:
+        model = call.names["model"]
+        trouble = self._engine.trouble(model, call.names.get("version"))
+        if trouble is not None:
+            raise Unavailable(trouble)
+        return json_response({"name": model, "ready": True})
+
+    async def _infer(self, call: Call) -> Response:
+        plan = self._engine.plan(call.names["model"], call.names.get("version"))
+        spec, limits = plan.spec, self._limits
+        body = await call.body(limits)
+        self._refuse_early(call, plan, body)
+        length = _json_length(call, len(body))
+        if length == 0:
+            request = raw_request(memoryview(body), spec, limits)
+        else:
+            request = self._templates_for(plan).read(body, length)
+        said, blobs = infer_response(await self._answer(call, request, plan.name, plan.version), request)
+        response = json_response(said)
+        return await _packed(call, _with_blobs(response, blobs) if blobs else response)
+
+    def _refuse_early(self, call: Call, plan: LoadedPlan, body: bytes) -> None:
+        """Spare an overloaded server the reading of what it refuses, unless a request may ask for more than others."""
+        if not self._engine.pressed(plan.name, plan.version):
+            return
+        if TIMEOUT not in call.headers and b"timeout" not in body and b"priority" not in body:
+            call.access.version = plan.version
+            self._engine.refuse_early(plan.name, plan.version)
+
+    def _templates_for(self, plan: LoadedPlan) -> Templates:
+        known = self._templates.get((plan.name, plan.version))
+        if known is None or known.spec is not plan.spec:
+            known = self._templates[plan.name, plan.version] = Templates(plan.spec, self._limits)
+        return known
+
+    async def _predict(self, call: Call) -> Response:
+        plan = self._engine.plan(call.names["model"])
+        body = await call.body(self._limits)
+        self._refuse_early(call, plan, body)
+        request = predict_request(parsed(body), plan, self._limits)
+        answer = await self._answer(call, request, plan.name, plan.version)
+        return await _packed(call, json_response(predict_response(answer, plan)))
+
+    async def _answer(self, call: Call, request: InferRequest, model: str, version: str) -> Answer:
+        """Wait for an answer as long as the client does."""
+        call.access.version, call.access.rows = version, len(next(iter(request.inputs.values())))
+        future = self._engine.submit(
+            model,
+            request.inputs,
+            version=version,
+            outputs=request.outputs,
+            priority=request.priority,
+            deadline_s=_earlier(request.deadline_s, call.headers.get(TIMEOUT)),
+            request_id=request.request_id,
+        )
+        if future.done():
+            return future.result()
+        loop = asyncio.get_running_loop()
+        # The body was read, so that all that can still come is the news that the client is gone. Most answers are there
+        # before it is worth asking for that.
+        leaving: list[asyncio.Future[Any]] = []
+        watching = loop.call_later(WATCH_AFTER_S, lambda: leaving.append(_cancelled_when_gone(future, call)))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if leaving and leaving[0].done() and not leaving[0].cancelled():
+                raise ClientGone from None
+            raise
+        finally:
+            watching.cancel()
+            for gone in leaving:
+                gone.cancel()
+
+
+def _cancelled_when_gone(future: asyncio.Future[Answer], call: Call) -> asyncio.Future[Any]:
+    """Cancel an answer that is waited for once its client is gone; until that future is cancelled itself."""
+    gone = asyncio.ensure_future(call.receive())
+    gone.add_done_callback(lambda _: future.cancel())
+    return gone
+
+
+def _earlier(deadline_s: float | None, header: bytes | None) -> float | None:
+    """The deadline of a request that says one itself and one in a header, each null for none."""
+    if header is None:
+        return deadline_s
+    try:
+        told = timeout_s(float(header), MILLISECOND, "milliseconds")
+    except ValueError:
+        raise BadRequest(f"found the {TIMEOUT.decode()} {header[:MOST_DIGITS]!r}; needed milliseconds") from None
+    return told if deadline_s is None else min(deadline_s, told or deadline_s)
+
+
+def _json_length(call: Call, body_bytes: int) -> int:
+    """How many bytes of a body are JSON: all, unless a header says how many; 0 for none."""
+    told = call.headers.get(JSON_LENGTH)
+    if told is None:
+        return body_bytes or 1  # an empty body is no JSON, and no tensor either
+    if not told.isdigit() or len(told) > MOST_DIGITS or int(told) > body_bytes:
+        found = told[:MOST_DIGITS].decode("latin-1")
+        raise BadRequest(f"inference-header-content-length is {found}; the body has {body_bytes:,} bytes")
+    return int(told)
+
+
+def _error_headers(error: ServeError, headers: Mapping[bytes, bytes]) -> tuple[Header, ...]:
+    found: list[Header] = []
+    if isinstance(error, Overloaded | RateLimited):
+        found.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+    if isinstance(error, Unauthorized):
+        found.append(CHALLENGE_HEADER)
+    if isinstance(error, Unauthorized | Forbidden | RateLimited) and _has_much_to_send(headers):
+        found.append(CLOSE_HEADER)
+    return tuple(found)
+
+
+def _has_much_to_send(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a body stands behind a head that would take longer to throw away than a connection takes to make."""
+    told = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" in headers or not told.isdigit() or len(told) > MOST_IGNORED_DIGITS
+
+
+def _is_page(call: Call) -> bool:
+    """Whether a browser asks for the page, which cannot send a key before a person has typed it in."""
+    return call.access.route == DOCS and b"html" in call.headers.get(b"accept", b"")
+
+
+def _html(status: HTTPStatus, text: str) -> Response:
+    headers = (HTML_HEADER, (b"content-security-policy", policy().encode()))
+    return Response(status, text.encode("utf-8", "replace"), headers)
+
+
+def _with_blobs(response: Response, blobs: Sequence[bytes]) -> Response:
+    length = (JSON_LENGTH, str(len(response.body)).encode())
+    return Response(response.status, b"".join([response.body, *blobs]), (OCTETS_HEADER, length))
+
+
+async def _packed(call: Call, response: Response) -> Response:
+    """An answer, compressed where its client takes that; other responses never are, as clients exist that ask and fail.
+
+    tritonclient's aio client asks for it with every request, and then reads only answers so.
+    """
+    if len(response.body) < MIN_BYTES:
+        return response
+    encoding = accepted(call.headers.get(b"accept-encoding"))
+    if encoding is None:
+        return response
+    body = await deflated(response.body, encoding)
+    if len(body) >= len(response.body):
+        return response
+    return Response(response.status, body, (*response.headers, (b"content-encoding", encoding.encode())))
+
+
+async def _live_on(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

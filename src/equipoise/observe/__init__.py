@@ -1,0 +1,1 @@
+"""Keeps count of what an engine does: metrics, money, traces, a log of observations."""
