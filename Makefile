@@ -9,19 +9,27 @@ demo: $(VENV)/.core
 	$(BIN)/equipoise demo
 
 test: $(VENV)/.dev
-	$(MAKE) check TESTS="src tests"
+	$(MAKE) check
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -m slow tests
 
-# Every static check, then the tests; `make check TESTS=tests/stats` runs a part of them.
-TESTS ?= src tests
+# Every static check, then the tests; `make check TESTS=tests/stats` runs a part of them. What times models has the cores
+# for itself; all else shares them two files at a time.
+ALONE := tests/benchmarks tests/cli tests/flow tests/host tests/measure tests/test_examples.py tests/test_readme.py
+PYTEST := $(BIN)/pytest -m "not slow" --durations=10
+TESTS ?=
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not slow" $(TESTS)
+ifeq ($(TESTS),)
+	$(PYTEST) -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) src tests
+	$(PYTEST) $(ALONE)
+else
+	$(PYTEST) $(TESTS)
+endif
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/false_accepts.py
