@@ -254,7 +254,7 @@ def test_what_fails_in_a_model_is_told_with_its_place_and_without_its_words(
     with served([cascade().gated(0, gate)]) as server:
         status, said, headers = server.ask("POST", INFER, BODY)
         assert (status, "cannot compute" in said["error"]) == (500, True)
-    (record,) = [record for record in caplog.records if record.name == "equipoise.endpoint.rest"]
+    (record,) = [record for record in caplog.records if record.name == "equipoise.endpoint.failures"]
     assert record.fields == {"request_id": headers["x-request-id"]}  # type: ignore[attr-defined]
     assert record.exc_info is not None
     assert not isinstance(record.exc_info[1], StageFailed)

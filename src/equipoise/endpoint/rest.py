@@ -1,13 +1,11 @@
 """The REST transport: an ASGI application over an engine, the Open Inference Protocol v2 and plain rows.
 
-Only here do kinds of error become statuses. Whatever goes wrong, the body is `{"error": "..."}`.
+Whatever goes wrong, the body is `{"error": "..."}` (`endpoint/failures.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -15,8 +13,9 @@ from typing import Any
 
 from equipoise.endpoint.compression import MIN_BYTES, accepted, deflated
 from equipoise.endpoint.described import Described, described
-from equipoise.endpoint.docs import door, page, policy
+from equipoise.endpoint.docs import page
 from equipoise.endpoint.extensions import Extensions
+from equipoise.endpoint.failures import DOCS, failure_response, html_response
 from equipoise.endpoint.gate import Gate
 from equipoise.endpoint.http import (
     CLOSE_HEADER,
@@ -32,11 +31,10 @@ from equipoise.endpoint.http import (
     Route,
     Router,
     Send,
-    error_response,
     json_response,
     request_id,
 )
-from equipoise.endpoint.logs import Access, Log, log_failure
+from equipoise.endpoint.logs import Access, Log
 from equipoise.endpoint.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, raw_request, timeout_s
 from equipoise.endpoint.openapi import openapi
 from equipoise.endpoint.rows import MILLISECOND, predict_request, predict_response
@@ -44,14 +42,6 @@ from equipoise.endpoint.templates import Templates
 from equipoise.endpoint.values import parsed
 from equipoise.errors import (
     BadRequest,
-    DeadlineExceeded,
-    Forbidden,
-    NotFound,
-    Overloaded,
-    RateLimited,
-    ServeError,
-    StageFailed,
-    Unauthorized,
     Unavailable,
 )
 from equipoise.observe.origin import ORIGIN, TRACEPARENT, Origin
@@ -61,33 +51,15 @@ from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.repository import Repository
 from equipoise.serve.work import Answer
 
-STATUS: dict[type[ServeError], HTTPStatus] = {
-    NotFound: HTTPStatus.NOT_FOUND,
-    BadRequest: HTTPStatus.BAD_REQUEST,
-    Unauthorized: HTTPStatus.UNAUTHORIZED,
-    Forbidden: HTTPStatus.FORBIDDEN,
-    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
-    Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
-    DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
-    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    StageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
 JSON_LENGTH = b"inference-header-content-length"
 TIMEOUT = b"x-request-timeout-ms"
 """Header: milliseconds within which the answer is wanted."""
 MOST_DIGITS = 18
 WATCH_AFTER_S = 0.05
 """Seconds that an answer is waited for before its client is watched, lest it be gone."""
-MOST_IGNORED_DIGITS = 5
-"""Of the length of a body that is thrown away unread: 99,999 bytes."""
 OCTETS_HEADER: Header = (b"content-type", b"application/octet-stream")
-DOCS = "/docs"
-HTML_HEADER: Header = (b"content-type", b"text/html; charset=utf-8")
-CHALLENGE_HEADER: Header = (b"www-authenticate", b'Bearer realm="equipoise"')
 CLIENT_GONE = 499
 """A status for logs alone."""
-
-log = logging.getLogger(__name__)
 
 
 class Rest:
@@ -165,23 +137,10 @@ class Rest:
             route = self._find(scope, call)
             ORIGIN.set(Origin(call.request_id, call.access.key, call.headers.get(TRACEPARENT)))
             return await route.handler(call)
-        except HttpError as error:
-            return error_response(error.status, str(error), (CLOSE_HEADER,) if error.close else ())
-        except ServeError as error:
-            call.access.error = type(error).__name__
-            if isinstance(error, Unauthorized) and _is_page(call):
-                return _html(HTTPStatus.UNAUTHORIZED, door())
-            if isinstance(error, StageFailed):
-                log_failure(log, "a model failed on a request", error.__cause__ or error, call.access)
-            return error_response(STATUS[type(error)], str(error), _error_headers(error, call.headers))
         except ClientGone:
             raise
-        except Exception as error:
-            call.access.error = type(error).__name__
-            log_failure(log, "a request failed in the server itself", error, call.access)
-            return error_response(
-                HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request; its log says more"
-            )
+        except Exception as error:  # whatever it was, the client is told, and the server goes on
+            return failure_response(error, call)
 
     def _find(self, scope: Mapping[str, Any], call: Call) -> Route:
         """The route of a caller who may use it; who has no key does not even learn what is there."""
@@ -207,7 +166,7 @@ class Rest:
 
     async def _docs(self, call: Call) -> Response:  # noqa: ARG002
         models = self._described()
-        return _html(HTTPStatus.OK, page(models, openapi(models, self._extensions.names)))
+        return html_response(HTTPStatus.OK, page(models, openapi(models, self._extensions.names)))
 
     def _described(self) -> list[Described]:
         return [described(self._engine.plan(name), self._engine.versions(name)) for name in self._engine.models]
@@ -328,33 +287,6 @@ def _json_length(call: Call, body_bytes: int) -> int:
         found = told[:MOST_DIGITS].decode("latin-1")
         raise BadRequest(f"inference-header-content-length is {found}; the body has {body_bytes:,} bytes")
     return int(told)
-
-
-def _error_headers(error: ServeError, headers: Mapping[bytes, bytes]) -> tuple[Header, ...]:
-    found: list[Header] = []
-    if isinstance(error, Overloaded | RateLimited):
-        found.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
-    if isinstance(error, Unauthorized):
-        found.append(CHALLENGE_HEADER)
-    if isinstance(error, Unauthorized | Forbidden | RateLimited) and _has_much_to_send(headers):
-        found.append(CLOSE_HEADER)
-    return tuple(found)
-
-
-def _has_much_to_send(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a body stands behind a head that would take longer to throw away than a connection takes to make."""
-    told = headers.get(b"content-length", b"0")
-    return b"transfer-encoding" in headers or not told.isdigit() or len(told) > MOST_IGNORED_DIGITS
-
-
-def _is_page(call: Call) -> bool:
-    """Whether a browser asks for the page, which cannot send a key before a person has typed it in."""
-    return call.access.route == DOCS and b"html" in call.headers.get(b"accept", b"")
-
-
-def _html(status: HTTPStatus, text: str) -> Response:
-    headers = (HTML_HEADER, (b"content-security-policy", policy().encode()))
-    return Response(status, text.encode("utf-8", "replace"), headers)
 
 
 def _with_blobs(response: Response, blobs: Sequence[bytes]) -> Response:
