@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
+from equipoise.compress.training import Training
 from equipoise.core.environment import Environment
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.tensor import ModelSpec
@@ -45,6 +46,7 @@ class BuildContext:
         folder: An empty folder for the artifact.
         seed: For everything random.
         threads: Threads it may use.
+        training: Rows to train on and time to do it, for a technique that trains; null for all others.
     """
 
     calibration: Rows
@@ -52,6 +54,7 @@ class BuildContext:
     folder: Path
     seed: int
     threads: int
+    training: Training | None = None
 
 
 class Technique(Protocol):
@@ -59,7 +62,9 @@ class Technique(Protocol):
 
     Attributes:
         name: Registered name.
-        data_use: What it reads of the calibrate split.
+        data_use: What it reads of the calibrate split, or of the training rows where it trains.
+        trains: Whether it trains (see `compress.training`): it is then proposed only in a study with a training budget,
+            and each of its steps is given the parameter `train_s`, the seconds it may take.
         reverts_layers: Whether its parameter `ignore_worst` leaves so many of its worst layers as they were; the search
             raises it while quality is short.
         reshapes: Whether its result is another model for the same job, with errors of its own: fewer trees, another
@@ -70,6 +75,7 @@ class Technique(Protocol):
     name: ClassVar[str]
     data_use: ClassVar[DataUse]
     fidelity: ClassVar[Fidelity]
+    trains: ClassVar[bool] = False
     reverts_layers: ClassVar[bool] = False
     reshapes: ClassVar[bool] = False
 

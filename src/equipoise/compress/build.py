@@ -10,7 +10,9 @@ from equipoise.compress.base import BuildContext, Fidelity, ModelFacts, Techniqu
 from equipoise.compress.facts import model_facts
 from equipoise.compress.int8 import is_quantized
 from equipoise.compress.tools import tool, versions
+from equipoise.compress.training import read_record
 from equipoise.core.recipe import Recipe
+from equipoise.core.training import TrainingRecord
 from equipoise.core.variant import DataUse
 from equipoise.errors import TechniqueError
 from equipoise.host.environment import environment
@@ -34,6 +36,7 @@ class BuiltArtifact:
         fidelity: How near to its source the technique promises to be: `compress.conversion` checks it.
         data_use: The most that any step of the recipe read of the data.
         tool_versions: Versions of the libraries that may have made it.
+        training: How its last step trained it; null where that trained nothing.
     """
 
     facts: ModelFacts
@@ -43,6 +46,7 @@ class BuiltArtifact:
     fidelity: Fidelity
     data_use: DataUse
     tool_versions: dict[str, str]
+    training: TrainingRecord | None = None
 
 
 def build(recipe: Recipe, source: Path, context: BuildContext) -> BuiltArtifact:
@@ -76,6 +80,7 @@ def build(recipe: Recipe, source: Path, context: BuildContext) -> BuiltArtifact:
         fidelity=technique.fidelity,
         data_use=data_use_of(recipe),
         tool_versions=versions(*TOOLS),
+        training=None if context.training is None else read_record(context.training.folder),
     )
 
 

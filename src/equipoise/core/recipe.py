@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, JsonValue
 
 from equipoise.core.noun import Noun
+from equipoise.core.training import TRAIN_S
 
 
 class Step(Noun):
@@ -34,6 +35,18 @@ class Recipe(Noun):
     def is_original(self) -> bool:
         """Whether this is the model under study, as it was given."""
         return self.source == "model" and not self.steps
+
+    @property
+    def train_s(self) -> float:
+        """Seconds that its steps may train in all; 0 where none of them trains."""
+        found = (step.parameters.get(TRAIN_S, 0) for step in self.steps)
+        return float(sum(seconds for seconds in found if isinstance(seconds, int | float)))
+
+    def training_for(self, seconds: float) -> Recipe:
+        """This recipe, its last step trained for so long."""
+        last = self.steps[-1]
+        parameters = {**last.parameters, TRAIN_S: round(seconds, 1)}
+        return Recipe(source=self.source, steps=(*self.steps[:-1], Step(technique=last.technique, parameters=parameters)))
 
     def then(self, step: Step) -> Recipe:
         """This recipe with one more step at its end."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from equipoise.core.noun import Noun
 from equipoise.core.recipe import Recipe
 from equipoise.core.tensor import ModelSpec
+from equipoise.core.training import TrainingRecord
 
 Format = Literal["onnx", "openvino", "tflite", "sklearn"]
 DataUse = Literal["none", "unlabelled", "labelled"]
@@ -26,6 +29,9 @@ class Variant(Noun):
         build_s: Wall time that its last step took.
         data_use: The most that any of its steps read of the data.
         tool_versions: Versions of the libraries that made it.
+        operators: As `compress.base.ModelFacts` has them; empty for a model as it was given.
+        estimators: Trees or boosting rounds of a scikit-learn ensemble; null for others.
+        training: How its last step trained it; null where that trained nothing.
     """
 
     recipe: Recipe
@@ -37,6 +43,9 @@ class Variant(Noun):
     build_s: float
     data_use: DataUse
     tool_versions: dict[str, str]
+    operators: dict[str, int] = Field(default_factory=dict)
+    estimators: int | None = None
+    training: TrainingRecord | None = None
 
 
 class Failure(Noun):
