@@ -20,11 +20,13 @@ from equipoise.core.certificate import Certificate
 from equipoise.core.environment import Environment
 from equipoise.core.noun import Noun
 from equipoise.core.plan import Plan
+from equipoise.core.preprocessing import PlacedPreprocessing
 from equipoise.core.splits import Splits
 from equipoise.errors import BundleError
 from equipoise.onnx_tensors import external_place, external_tensors
 from equipoise.store.artifacts import artifact_digest
 from equipoise.store.manifest import MANIFEST, Manifest, changed_files, write_manifest
+from equipoise.store.preprocessing import read_preprocessing, write_preprocessing
 
 Array = NDArray[Any]
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
@@ -70,6 +72,7 @@ class Bundle:
         golden_outputs: The plan's answers to them when the bundle was written, name to [n, ...].
         service: For each of `plan.all_stages`, rows of a batch to the seconds that such batches took when it was
             measured, float64[samples]: what a simulation draws from. Empty where nothing was measured.
+        preprocessing: How raw images or texts become its inputs; null where rows are tensors or columns already.
     """
 
     folder: Path
@@ -82,6 +85,7 @@ class Bundle:
     golden_inputs: dict[str, Array]
     golden_outputs: dict[str, Array]
     service: tuple[dict[int, Array], ...] = ()
+    preprocessing: PlacedPreprocessing | None = None
 
     @property
     def artifacts(self) -> dict[str, Path]:
@@ -102,6 +106,7 @@ def write_bundle(
     card: str,
     columns: tuple[str, ...] = (),
     service: Sequence[Mapping[int, Array]] = (),
+    preprocessing: PlacedPreprocessing | None = None,
 ) -> None:
     """Write a plan with everything that serving it takes; nothing half-written ever stands at `folder`.
 
@@ -118,9 +123,11 @@ def write_bundle(
         card: Text of `README.md`.
         columns: Columns of the data file that the model's single input was made from, in order.
         service: For each of `plan.all_stages`, rows of a batch to measured seconds.
+        preprocessing: How raw images or texts become its inputs.
 
     Raises:
-        BundleError: `folder` holds something else, or an artifact holds a file that its format does not have.
+        BundleError: `folder` holds something else, an artifact holds a file that its format does not have, or a file of
+            the preprocessing is not what it was.
     """
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise BundleError(str(folder), "something lies here that is not a bundle", "give a folder that is not there")
@@ -139,6 +146,7 @@ def write_bundle(
         (making / "README.md").write_text(card, encoding="utf-8")
         _write_golden(making / GOLDEN, golden_inputs, golden_outputs)
         _write_service(making / SERVICE, service)
+        write_preprocessing(making, preprocessing)
         write_manifest(making, f"equipoise {version('equipoise')}")
         _put_in_place(making, folder)
     finally:
@@ -177,6 +185,7 @@ def read_bundle(folder: Path) -> Bundle:
         golden_inputs=inputs,
         golden_outputs=outputs,
         service=_read_service(folder / SERVICE, len(plan.all_stages)),
+        preprocessing=read_preprocessing(folder),
     )
 
 
