@@ -9,6 +9,7 @@ from pydantic import Field
 from equipoise.core.certificate import Margin
 from equipoise.core.noun import Noun
 from equipoise.core.plan import DistrustAnswer
+from equipoise.core.preprocessing import PlacedPreprocessing
 from equipoise.core.variant import DataUse
 
 MetricName = Annotated[
@@ -155,7 +156,11 @@ class HardwareBrief(Noun):
 
 
 class Brief(Noun):
-    """Everything a study needs to know, as options or as one TOML file."""
+    """Everything a study needs to know, as options or as one TOML file.
+
+    Attributes:
+        preprocess: How raw images or texts become the model's inputs; null where rows are tensors or columns already.
+    """
 
     model: ModelBrief
     data: DataBrief
@@ -163,4 +168,5 @@ class Brief(Noun):
     limits: LimitsBrief = LimitsBrief()
     workload: WorkloadBrief = WorkloadBrief()
     hardware: HardwareBrief = HardwareBrief()
+    preprocess: PlacedPreprocessing | None = None
     seed: int = 0

@@ -140,6 +140,8 @@ def _section(path: Path, section: str, table: dict[str, Any]) -> Found:
 def _from_folder(folder: Path, value: Any) -> Any:
     if isinstance(value, list):
         return [_from_folder(folder, path) for path in value]
+    if isinstance(value, dict):  # a table of settings, which may name a file
+        return value | {"tokenizer": _from_folder(folder, value["tokenizer"])} if "tokenizer" in value else value
     return str(folder / value) if isinstance(value, str) and value else value
 
 

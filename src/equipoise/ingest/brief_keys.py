@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from equipoise.ingest import spellings
+from equipoise.ingest.preprocess_settings import preprocessing
 
 Schema = Mapping[str, Any]
 
@@ -44,6 +45,11 @@ OWNED: Schema = {
     | {key: {"type": "number", "minimum": 0} for key in ("watts", "usd_per_kwh")},
     "required": list(spellings.OWNED_KEYS),
     "additionalProperties": False,
+}
+
+
+PREPROCESSING: Schema = {
+    "anyOf": [TEXT, {"type": "object", "minProperties": 1}],
 }
 
 
@@ -246,6 +252,12 @@ KEYS = (
         "hardware.owned", "--owned", "hardware.owned", spellings.owned_machine, OWNED,
         "{ capex_usd = 2400, months = 36, watts = 180, usd_per_kwh = 0.15 }",
         "A machine of your own: its price, how long it lasts, its power and what electricity costs.",
+    ),
+    BriefKey(
+        "preprocess", "--preprocess", "preprocess", preprocessing, PREPROCESSING,
+        "{ size = { height = 224, width = 224 }, image_mean = [0.5, 0.5, 0.5], image_std = [0.5, 0.5, 0.5] }",
+        "How images or texts become the model's inputs: a preprocessor_config.json, a tokenizer.json, a folder with "
+        "one of them, or a table of such settings.", is_path=True,
     ),
     BriefKey(
         "seed", "--seed", "seed", spellings.whole_number, {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}, "0",
