@@ -228,7 +228,7 @@ def test_refusals_are_the_same(tmp_path: Path, kind: str, values: np.ndarray, dt
         ("d.csv", b"a,b\n1,2\n"),
         ("d.parquet", b"PAR1 and then nothing"),
         ("d.npz", b"\x93NUMPY"),
-        ("d.txt", b"1"),
+        ("d.docx", b"1"),
         ("gone.csv", None),
     ],
 )

@@ -113,9 +113,9 @@ def test_a_truncated_npz(tmp_path: Path) -> None:
         read_table(tmp_path / "d.npz")
 
 
-@pytest.mark.parametrize(("name", "says"), [("d.txt", "kind .txt"), ("gone.csv", "cannot be read: No such file")])
+@pytest.mark.parametrize(("name", "says"), [("d.docx", "kind .docx"), ("gone.csv", "cannot be read: No such file")])
 def test_what_cannot_be_read(tmp_path: Path, name: str, says: str) -> None:
-    if name == "d.txt":
+    if name == "d.docx":
         (tmp_path / name).write_text("1")
     with pytest.raises(DataError, match=says):
         read_table(tmp_path / name)

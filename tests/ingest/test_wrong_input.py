@@ -124,9 +124,9 @@ WRONG = [
     Wrong("a folder for a file", ("--data", "a folder"), options={"data": "."}),
     Wrong(
         "a kind of data file",
-        ("--data", ".txt", ".npz, .csv, .parquet"),
-        options={"data": "d.txt"},
-        edit=text("d.txt", "1"),
+        ("--data", ".docx", ".npz, .csv, .parquet"),
+        options={"data": "d.docx"},
+        edit=text("d.docx", "1"),
     ),
     Wrong("a kind of model file", ("MODEL", ".pt", ".onnx, .xml"), options={"model": "m.pt"}, edit=text("m.pt", "1")),
     # the model

@@ -1,4 +1,4 @@
-"""Reads `.npz`, `.csv` and `.parquet` files into named arrays, changing nothing on the way."""
+"""Reads data files into named arrays, changing nothing on the way."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from equipoise.preprocess.columns import (
     single_value_refused,
     text_array,
 )
+from equipoise.preprocess.text_files import TEXT_SUFFIXES, text_columns
 
 Array = NDArray[Any]
 
@@ -81,7 +82,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
     spaces and its case.
 
     Args:
-        path: A `.npz`, `.csv` or `.parquet` file.
+        path: A `.npz`, `.csv` or `.parquet` file, or one of labelled text (`preprocess.text_files`).
         columns: Column names of a CSV file that has no header.
 
     Raises:
@@ -94,6 +95,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
                 table = _read_csv(path, columns)
             case ".parquet":
                 table = Table(_read_parquet(path), str(path))
+            case kind if kind in TEXT_SUFFIXES:
+                table = Table(next((columns for columns, _ in text_columns(path)), {}), str(path))
             case _:
                 table = Table(_read_npz(path), str(path))
     except OSError as error:

@@ -32,6 +32,7 @@ from equipoise.preprocess.columns import (
     require_equal_lengths,
     single_value_refused,
 )
+from equipoise.preprocess.text_files import TEXT_SUFFIXES, spelled, text_columns
 
 Array = NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -99,6 +100,9 @@ def read_chunks(
     def floats_nowhere(name: str) -> bool:  # noqa: ARG001 - an array has one type from its first row to its last
         return False
 
+    def json_has_one_type_of_number(name: str) -> bool:  # noqa: ARG001
+        return True
+
     holds_floats: Callable[[str], bool] = floats_nowhere
     match file_kind(path):
         case ".csv":
@@ -107,6 +111,9 @@ def read_chunks(
         case ".parquet":
             pieces = _parquet(path, rows, find)
             holds_floats = cache(lambda name: _parquet_has_missing(path, name))
+        case kind if kind in TEXT_SUFFIXES:
+            pieces = _text(path, spec, rows, find)
+            holds_floats = json_has_one_type_of_number
         case _:
             pieces = _npz(path, rows, find)
     first = 0
@@ -131,6 +138,15 @@ def _csv(path: Path, spec: ModelSpec, rows: int, header: Sequence[str] | None, f
     wanted = _names(sources)
     for frame, fraction in csv_frames(path, header, text, rows):
         yield _Piece({name: frame_column(frame[name]) for name in wanted}, sources, fraction)
+
+
+def _text(path: Path, spec: ModelSpec, rows: int, find: Find) -> Iterator[_Piece]:
+    taken = {tensor.name for tensor in spec.inputs if tensor.dtype == "string"}
+    for columns, fraction in text_columns(path, rows):
+        sources = find(dict.fromkeys(columns, ()))
+        text = {name for input_name in taken for name in sources[input_name]}
+        read = {name: spelled(columns[name]) if name in text else columns[name] for name in _names(sources)}
+        yield _Piece(read, sources, fraction)
 
 
 def _csv_holds_floats(path: Path, header: Sequence[str] | None, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the columns of a `.npz`, `.csv` or `.parquet` file hold: one reading of them for studies and for predictions."""
+"""What the columns of a data file hold: one reading of them for studies and for predictions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.errors import DataError
+from equipoise.preprocess.text_files import TEXT_SUFFIXES
 
 Array = NDArray[Any]
-SUFFIXES = (".npz", ".csv", ".parquet")
+SUFFIXES = (".npz", ".csv", ".parquet", *TEXT_SUFFIXES)
 # What zipfile and numpy raise on damaged files: an unknown compression, a password, an array of petabytes ...
 DAMAGED_ZIP = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, TypeError, RuntimeError, MemoryError,
