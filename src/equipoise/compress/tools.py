@@ -19,6 +19,7 @@ from equipoise.core.profile import Settings
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import EquipoiseError, TechniqueError
 from equipoise.onnx_tensors import nodes
+from equipoise.preprocess.lengths import sequence_inputs, trimmed
 from equipoise.preprocess.rows import Array, Rows
 from equipoise.registry import runtimes
 from equipoise.telemetry import silence
@@ -214,7 +215,7 @@ def open_natively(artifact: Path) -> Any:
 
 
 def calibration_batches(rows: Rows, spec: ModelSpec, most: int, *, batch: int = 1) -> list[dict[str, Array]]:
-    """The first calibration rows in the types that the model takes, cut into batches.
+    """The first calibration rows in the types that the model takes, cut into batches, token sequences without filling.
 
     Args:
         rows: Calibration rows.
@@ -235,7 +236,9 @@ def calibration_batches(rows: Rows, spec: ModelSpec, most: int, *, batch: int = 
         )
         for tensor in spec.inputs
     }
-    return [{name: array[i * size : (i + 1) * size] for name, array in feeds.items()} for i in range(count)]
+    batches = [{name: array[i * size : (i + 1) * size] for name, array in feeds.items()} for i in range(count)]
+    sequences = sequence_inputs(spec)
+    return [trimmed(each, sequences) for each in batches] if sequences else batches
 
 
 def _names(folder: Path) -> str:

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from equipoise.core.plan import AnswerForm, Combine, DistrustAnswer, PlanStage, StageModel
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import BundleError
+from equipoise.execute.sequences import by_sequence
 from equipoise.policy.cascade import calibrated, raw_confidence, stands
 from equipoise.preprocess.answers import class_shares, positive_shares
+from equipoise.preprocess.lengths import by_length
 from equipoise.registry import runtimes
 from equipoise.runtimes.base import Session
 
@@ -186,10 +188,25 @@ def rows_of(feeds: Mapping[str, Array]) -> int:
 
 
 def answer_in_batches(session: Session, feeds: Mapping[str, Array], rows: int) -> Outputs:
-    """Answer rows in batches; a model that takes one batch size only is given filling, which is dropped again."""
+    """Answer rows in batches; a model that takes one batch size only is given filling, which is dropped again.
+
+    Token sequences are put together by their lengths; their answers come back in the order of the rows.
+    """
     n = rows_of(feeds)
+    order = by_length(feeds, session.spec) if n > rows else None
+    if order is not None:
+        feeds = {name: array[order] for name, array in feeds.items()}
     parts = [_batch(session, feeds, start, min(start + rows, n), rows) for start in range(0, n, rows)]
-    return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    together = (
+        parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    )
+    return together if order is None else in_order(together, order)
+
+
+def in_order(outputs: Outputs, order: NDArray[np.intp]) -> Outputs:
+    """Answers to rows that were asked in another order, in the order of the rows."""
+    back = np.argsort(order, kind="stable")
+    return {name: array[back] for name, array in outputs.items()}
 
 
 def combined(members: Sequence[Outputs], form: AnswerForm, combine: Combine) -> Outputs:
@@ -259,7 +276,7 @@ def _open(model: StageModel, artifacts: Mapping[str, Path]) -> Session:
             f"it runs on {model.settings.runtime!r}, which is not installed here",
             f"installed are {', '.join(sorted(runtimes()))}; install the package that brings it",
         )
-    session: Session = runtime.open(artifacts[model.artifact], model.settings)
+    session: Session = by_sequence(runtime.open(artifacts[model.artifact], model.settings))
     return session
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.core.plan import AnswerForm, DistrustAnswer, PlanStage
-from equipoise.execute.stages import OpenStages, open_stages
+from equipoise.execute.stages import OpenStages, in_order, open_stages
+from equipoise.preprocess.lengths import by_length
 from equipoise.runtimes.base import Session
 
 Array = NDArray[Any]
@@ -78,9 +79,15 @@ def open_session(
 
 
 def answer(feeds: Mapping[str, Array], batch: int) -> dict[str, Array]:
-    """Answer all rows of `feeds` in batches of `batch`; a fixed batch size is filled up and the filling dropped."""
+    """Answer all rows of `feeds` in batches of `batch`; a fixed batch size is filled up and the filling dropped.
+
+    Token sequences are put together by their lengths; their answers come back in the order of the rows.
+    """
     opened = _current()
     n = len(next(iter(feeds.values())))
+    order = by_length(feeds, opened.session.spec)
+    if order is not None:
+        feeds = {name: array[order] for name, array in feeds.items()}
     fixed = opened.session.spec.fixed_batch
     size = fixed or batch
     parts: list[dict[str, Array]] = []
@@ -88,7 +95,8 @@ def answer(feeds: Mapping[str, Array], batch: int) -> dict[str, Array]:
         part = opened.session.run(opened.session.prepare(_take(feeds, start, size, fill=fixed is not None)))
         kept = min(size, n - start)
         parts.append({name: array[:kept] for name, array in part.items()} if fixed else part)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return outputs if order is None else in_order(outputs, order)
 
 
 def time_batches(batch: int, seconds: float, least: int = 3) -> Round:
