@@ -321,7 +321,8 @@ Outcome = Variant | Failure | Sped | Answered | Composable | Doubted | LookedUp 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the search is told: what came of its action, and how much of the budget is left."""
+    """What the search is told: what came of its action, how much of the budget is left, how long was trained so far."""
 
     outcome: Outcome
     remaining_s: float
+    trained_s: float = 0.0

@@ -75,6 +75,10 @@ class Repeats:
 
 @dataclass(frozen=True)
 class SearchFacts:
+def _nothing(variant: Variant) -> tuple[Recipe, ...]:  # noqa: ARG001
+    return ()
+
+
     """What a search starts from.
 
     Attributes:
@@ -97,6 +101,10 @@ class SearchFacts:
         refused: What would be worth building, and is forbidden.
         configs_of: Runtimes and precisions for a variant.
         distrust: What is wanted where the plan does not trust its answer; null for its answer.
+        train_s: Wall time for all training, beside the budget.
+        trainings: What is worth training, for times that the search decides.
+        next_recipes: What is worth building of a variant that was trained.
+        payback_days: Days within which training must have paid for itself at the brief's rate.
         repeats: What is known of requests that repeat earlier ones; null for nothing.
         form: What the judged output holds; null where answers cannot be put together: several labels a row, or a
             person's own metric.
@@ -131,6 +139,10 @@ class SearchFacts:
 
 @dataclass
 class Screened:
+    train_s: float = 0.0
+    trainings: tuple[Recipe, ...] = ()
+    next_recipes: Callable[[Variant], tuple[Recipe, ...]] = _nothing
+    payback_days: float = 90.0
     """What was timed and judged.
 
     Attributes:
@@ -177,6 +189,7 @@ class SearchState:
         timed: Names of configs that ran at all.
         screened: By config name.
         failures: What was given up, with the reason.
+        trained_s: Wall time that all training took so far.
         search_actions: How the search split was answered, by config name.
         entrants: Who is in the race, by name: the baseline, the tuned baseline, the finalists.
         measured: Who came through it, by name.
@@ -196,6 +209,7 @@ class SearchState:
     screened: dict[str, Screened] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     search_actions: dict[str, Answer] = field(default_factory=dict)
+    trained_s: float = 0.0
     entrants: dict[str, Entrant] = field(default_factory=dict)
     measured: dict[str, Candidate] = field(default_factory=dict)
     raced: Raced | None = None
@@ -209,7 +223,7 @@ class SearchState:
     def ask(self, action: Action) -> Generator[Action, Reply, Outcome | Answered]:
         """Yield an action and take what came of it."""
         reply = yield action
-        self.remaining_s = reply.remaining_s
+        self.remaining_s, self.trained_s = reply.remaining_s, reply.trained_s
         return reply.outcome
 
     def speed(

@@ -10,7 +10,7 @@ from equipoise.compress.base import ModelFacts, Technique
 from equipoise.core.recipe import Recipe, Step
 from equipoise.registry import techniques
 
-MOST_RECIPES = 20
+MOST_RECIPES, MOST_NEXT = 20, 4
 # What usually pays most on CPUs comes first; a technique of a stranger comes after ours.
 ORDER = (
     "free_batch", "onnx_form", "int8_nncf", "smaller_forest", "int8_static", "linear_form", "int8_dynamic",
@@ -44,9 +44,26 @@ def propose_recipes(facts: ModelFacts, source: str) -> tuple[Recipe, ...]:
     return tuple(unique.values())[:MOST_RECIPES]
 
 
-def _in_turns(facts: ModelFacts, recipe: Recipe) -> Iterator[Step]:
+def propose_trainings(facts: ModelFacts, source: str) -> tuple[Recipe, ...]:
+    """Recipes whose one step trains, the most promising of each technique first, at most 20; they name no time yet."""
+    base = Recipe(source=source)
+    return tuple(base.then(step) for step in _in_turns(facts, base, trains=True))[:MOST_RECIPES]
+
+
+def propose_next(facts: ModelFacts, recipe: Recipe) -> tuple[Recipe, ...]:
+    """What is worth building of a variant that was trained: the best idea of each technique that trains nothing.
+
+    Args:
+        facts: What the variant is.
+        recipe: How it was made.
+    """
+    ideas = [technique.propose(facts, recipe)[:1] for technique in _ordered() if not getattr(technique, "reshapes", False)]
+    return tuple(recipe.then(step) for steps in ideas for step in steps)[:MOST_NEXT]
+
+
+def _in_turns(facts: ModelFacts, recipe: Recipe, *, trains: bool = False) -> Iterator[Step]:
     """First proposals of all techniques, then second ones, and so on."""
-    proposals = [technique.propose(facts, recipe) for technique in _ordered()]
+    proposals = [technique.propose(facts, recipe) for technique in _ordered(trains=trains)]
     for turn in zip_longest(*proposals):
         yield from (step for step in turn if step is not None)
 
@@ -70,7 +87,7 @@ def _of(technique: Technique | None, facts: ModelFacts, recipe: Recipe) -> list[
     return [] if technique is None else technique.propose(facts, recipe)
 
 
-def _ordered() -> list[Technique]:
-    installed = techniques()
+def _ordered(*, trains: bool = False) -> list[Technique]:
+    installed = {name: each for name, each in techniques().items() if getattr(each, "trains", False) == trains}
     names = [name for name in ORDER if name in installed] + [name for name in installed if name not in ORDER]
     return [installed[name] for name in names]

@@ -23,13 +23,11 @@ MOST_POINTS = 400
 
 
 class Quality(Protocol):
-    """Judges a student on the search rows; an instance can be pickled.
+    """Judges a student on the search rows; an instance can be pickled."""
 
-    Attributes:
-        higher_is_better: Which way its figures point.
-    """
-
-    higher_is_better: bool
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way its figures point."""
 
     def __call__(self, outputs: Mapping[str, Array]) -> float:
         """The brief's metric of a student's outputs, output name to answers to all of `Training.search`."""

@@ -112,12 +112,16 @@ class LimitsBrief(Noun):
     Attributes:
         p99_s: Seconds within which 99 of 100 requests must be answered; null for no limit.
         memory_bytes: Resident memory of one serving process; null for no limit.
-        budget_s: Wall time for the whole study.
+        budget_s: Wall time for the whole study, training apart.
+        train_s: Wall time for all training, beside it; 0 where nothing is trained.
+        payback_days: Days within which training must have paid for itself at the brief's rate.
     """
 
     p99_s: float | None = Field(default=None, gt=0)
     memory_bytes: int | None = Field(default=None, gt=0)
     budget_s: float = Field(default=300, ge=10)
+    train_s: float = Field(default=0, ge=0)
+    payback_days: float = Field(default=90, gt=0)
 
 
 class WorkloadBrief(Noun):

@@ -42,11 +42,16 @@ class Recipe(Noun):
         found = (step.parameters.get(TRAIN_S, 0) for step in self.steps)
         return float(sum(seconds for seconds in found if isinstance(seconds, int | float)))
 
+    @property
+    def last_train_s(self) -> float:
+        """Seconds that its last step may train in all; 0 where that does not train."""
+        return Recipe(steps=self.steps[-1:]).train_s
+
     def training_for(self, seconds: float) -> Recipe:
         """This recipe, its last step trained for so long."""
         last = self.steps[-1]
-        parameters = {**last.parameters, TRAIN_S: round(seconds, 1)}
-        return Recipe(source=self.source, steps=(*self.steps[:-1], Step(technique=last.technique, parameters=parameters)))
+        trained = Step(technique=last.technique, parameters={**last.parameters, TRAIN_S: round(seconds, 1)})
+        return Recipe(source=self.source, steps=(*self.steps[:-1], trained))
 
     def then(self, step: Step) -> Recipe:
         """This recipe with one more step at its end."""

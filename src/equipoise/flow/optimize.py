@@ -23,6 +23,7 @@ from equipoise.errors import BaselineError, BriefError, InputError, ModelError
 from equipoise.flow.answer import write_answer
 from equipoise.flow.prepare import Prepared, prepare
 from equipoise.flow.progress import Progress, Watcher, nobody_watches
+from equipoise.flow.training import trains
 from equipoise.flow.workbench import Workbench
 from equipoise.host.environment import environment
 from equipoise.ingest.brief import brief_from_options, brief_from_toml
@@ -170,12 +171,14 @@ class _Driver:
         self, brief: Brief, study: StudyFolder, prepared: Prepared, watcher: Watcher, folder: Path, begin: float
     ) -> None:
         self.budget_s = brief.limits.budget_s
+        self.train_s = brief.limits.train_s
         self.study = study
         self.prepared = prepared
         self.watcher = watcher
         self.folder = folder
         self.workbench = Workbench(study, prepared.material, self.tell)
         self._begin = begin - study.elapsed_s  # earlier sittings count
+        self._trained_s = 0.0
         self._tried = 0
         self._best: Best | None = None
         self._baseline_usd: float | None = None
@@ -192,7 +195,7 @@ class _Driver:
             Progress(
                 doing=doing,
                 elapsed_s=self.elapsed_s(),
-                budget_s=self.budget_s,
+                budget_s=self.budget_s + self.train_s,
                 tried=self._tried,
                 best="" if best is None else best.name,
                 usd_per_million=None if best is None else best.usd_per_million,
@@ -210,12 +213,15 @@ class _Driver:
             while True:
                 if isinstance(action, Best):
                     self._note_best(action)
-                    action = search.send(Reply(None, self.budget_s - elapsed_s))
+                    action = search.send(Reply(None, self._left_s(elapsed_s), self._trained_s))
                     continue
                 if isinstance(action, Answer) and action.split == "certify" and self.reused is None:
                     self.reused = open_certify(self.prepared.splits.data_digest, self.study.study_id)
+                before_s = elapsed_s
                 outcome, elapsed_s = self._done_before(action) or self._do(action)
-                action = search.send(Reply(outcome, self.budget_s - elapsed_s))
+                if isinstance(action, Build) and trains(action.recipe):
+                    self._trained_s += elapsed_s - before_s
+                action = search.send(Reply(outcome, self._left_s(elapsed_s), self._trained_s))
         except StopIteration as stop:
             choice: Choice = stop.value
             return choice
@@ -228,6 +234,10 @@ class _Driver:
         finally:
             self.workbench.close()
 
+    def _left_s(self, elapsed_s: float) -> float:
+        """Budget that is left: training has a budget of its own, and only what it overruns is taken from this one."""
+        return self.budget_s + min(self._trained_s, self.train_s) - elapsed_s
+
     def _done_before(self, action: Action) -> tuple[Outcome | Answered, float] | None:
         entry = self.study.recall(action.content_digest)
         if entry is None:
@@ -239,7 +249,10 @@ class _Driver:
     def _do(self, action: Action) -> tuple[Outcome | Answered, float]:
         if isinstance(action, Build | Speed | Compose):
             self._tried += 1
-        outcome = self.workbench.carry_out(action, self.budget_s - self.elapsed_s())
+        left_s = self._left_s(self.elapsed_s())
+        if isinstance(action, Build) and trains(action.recipe):
+            left_s += max(0.0, self.train_s - self._trained_s)
+        outcome = self.workbench.carry_out(action, left_s)
         elapsed_s = self.elapsed_s()
         value = outcome.model_dump(mode="json") if isinstance(outcome, Noun) else {}
         self.study.record(action.content_digest, value, elapsed_s)
@@ -275,6 +288,10 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         originals=prepared.originals,
         recipes=prepared.recipes,
         refused=prepared.refused,
+        train_s=brief.limits.train_s,
+        payback_days=brief.limits.payback_days,
+        trainings=prepared.trainings,
+        next_recipes=prepared.next_recipes,
         configs_of=prepared.configs_of,
         distrust=None
         if quality.distrust is None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from equipoise.compose.servable import Config
 from equipoise.compose.state import Repeats
 from equipoise.compress.base import ModelFacts
 from equipoise.compress.build import MORE_DATA, data_use_of
-from equipoise.compress.propose import propose_recipes
+from equipoise.compress.propose import propose_next, propose_recipes, propose_trainings
 from equipoise.core.brief import Brief
 from equipoise.core.environment import Environment
 from equipoise.core.plan import AnswerForm
@@ -68,6 +68,7 @@ class Prepared:
         recipes: What is worth building.
         refused: What would be worth building, but takes more of the data than the brief lets go into it.
         splits: How the rows were divided.
+        trainings: What is worth training.
         total_rows: Rows of the data file.
         price: Of this machine.
         environment: This machine.
@@ -85,6 +86,7 @@ class Prepared:
     recipes: tuple[Recipe, ...]
     refused: tuple[Failure, ...]
     splits: Splits
+    trainings: tuple[Recipe, ...]
     total_rows: int
     price: Price
     environment: Environment
@@ -109,6 +111,12 @@ class Prepared:
 
 def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     """Read, check and divide everything that the brief names.
+    def next_recipes(self, variant: Variant) -> tuple[Recipe, ...]:
+        """What is worth building of a variant that was trained."""
+        facts = ModelFacts(variant.format, variant.spec, variant.operators, variant.estimators, self.environment)
+        return _allowed(propose_next(facts, variant.recipe), self.brief.data.data_use)[0]
+
+
 
     Raises:
         InputError: Something the person gave cannot be used.
@@ -148,7 +156,11 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     judge = _judge(brief, data, meaning, rows)
     variants = {"model": original} | {source: variant for source, (_, variant) in alternatives.items()}
     facts = {"model": model} | {source: imported for source, (imported, _) in alternatives.items()}
-    recipes, refused = _allowed(_recipes(facts, machine), brief.data.data_use)
+    recipes, refused = _allowed(_recipes(facts, machine, propose_recipes), brief.data.data_use)
+    trainings: tuple[Recipe, ...] = ()
+    if brief.limits.train_s:
+        trainings, forbidden = _allowed(_recipes(facts, machine, propose_trainings), brief.data.data_use)
+        refused += forbidden
     note = extrapolation_note(price, machine)
     return Prepared(
         brief=brief,
@@ -169,11 +181,13 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         ),
         judge=judge,
         meaning=meaning,
+            train=_training_rows(brief, data, index.train),
         originals=_originals(baseline, [variant for _, variant in alternatives.values()], machine),
         recipes=recipes,
         refused=refused,
         splits=splits,
         total_rows=int(np.count_nonzero(data.rows.population == MAIN)),
+        trainings=trainings,
         price=price,
         environment=machine,
         columns=data.columns,
@@ -239,10 +253,30 @@ def _source_name(path: Path, taken: dict[str, Any]) -> str:
     return name
 
 
-def _recipes(models: dict[str, ImportedModel], machine: Environment) -> tuple[Recipe, ...]:
+def _training_rows(brief: Brief, data: StudyData, index: NDArray[np.intp]) -> Rows | None:
+    """Rows that techniques may train on: none that repeats a row of the data. True answers only where they may go in.
+
+    Raises:
+        DataError: Too few are left.
+    """
+    if data.train is None or not brief.limits.train_s:
+        return None
+    if len(index) < FEWEST_TRAINING_ROWS:
+        raise DataError(
+            str(brief.data.train),
+            f"{data.train.n:,} rows, of which {len(index):,} repeat no row of {brief.data.path}",
+            f"needed at least {FEWEST_TRAINING_ROWS} to train on that are not among those that judge",
+        )
+    rows = data.train.take(index)
+    return rows if brief.data.data_use == "labelled" else replace(rows, target=None)
+
+
+def _recipes(
+    models: dict[str, ImportedModel], machine: Environment, propose: Callable[[ModelFacts, str], tuple[Recipe, ...]]
+) -> tuple[Recipe, ...]:
     """The recipes of all sources, taking one of each in turn."""
     proposed = [
-        propose_recipes(
+        propose(
             ModelFacts(
                 format=model.format,
                 spec=model.spec,

@@ -35,6 +35,7 @@ from equipoise.compose.servable import Config, Servable
 from equipoise.compress.base import BuildContext, Fidelity
 from equipoise.compress.build import build
 from equipoise.compress.conversion import check_conversion
+from equipoise.compress.training import TOLERANCE, Training
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Failure, Stage, Variant
@@ -46,6 +47,7 @@ from equipoise.flow.material import Material, sample_of
 from equipoise.flow.near import match_nearly
 from equipoise.flow.race import race
 from equipoise.flow.traffic import put_under_traffic
+from equipoise.flow.training import checkpoint_name, progress_rows, rows_for, shown, trains, with_advice
 from equipoise.host.sandbox import Sandbox
 from equipoise.measure.session import sweep
 from equipoise.store.study import StudyFolder
@@ -56,6 +58,9 @@ BUILD_SHARE = 0.3
 BASELINE_LEAST_S = 10.0
 """What the original's own answers to the certify rows may take at least: without them a whole study is lost."""
 CERTIFY_GRACE_S = 20.0
+TRAINING_GRACE_S = 20.0
+"""What a training may take past its time to start, to open what it needs and to save what it made."""
+TEACHER_BATCH = 256
 """What all proofs together may take past the budget: an answer late by seconds is worth more than none."""
 
 
@@ -201,21 +206,25 @@ class Workbench:
         self._tell(f"building {recipe}")
         folder = self.study.new_folder()
         context = BuildContext(
+        training = self._training(recipe, remaining_s)
             calibration=self.material.calibration,
             output=self.material.output,
             folder=folder,
             seed=self.material.seed,
             threads=self.material.cores,
         )
+            training=training,
         begin = time.monotonic()
-        with Sandbox(self.study.log(f"build-{recipe.content_digest[:16]}")) as child:
-            built = child.call(
-                build,
-                recipe,
-                self.study.artifact(parent.artifact),
-                context,
-                timeout_s=max(5.0, min(remaining_s - 5.0, BUILD_SHARE * self.material.limits.budget_s)),
-            )
+        timeout_s = max(5.0, min(remaining_s - 5.0, BUILD_SHARE * self.material.limits.budget_s))
+        if training is not None:
+            timeout_s = TOLERANCE * recipe.last_train_s + TRAINING_GRACE_S
+        metric = "" if self.material.judge is None else self.material.judge.metric.name
+        log = self.study.log(f"build-{recipe.content_digest[:16]}")
+        with Sandbox(log) as child, shown(training, str(recipe), metric, self._tell):
+            try:
+                built = child.call(build, recipe, self.study.artifact(parent.artifact), context, timeout_s=timeout_s)
+            except SandboxError as error:
+                raise error if training is None else with_advice(error) from error
         variant = Variant(
             recipe=recipe,
             artifact=built.digest,
@@ -227,6 +236,9 @@ class Workbench:
             data_use=built.data_use,
             tool_versions=built.tool_versions,
         )
+            operators=built.facts.operators,
+            estimators=built.facts.estimators,
+            training=built.training,
         self.study.keep_artifact(folder, built.digest)
         self._variants[recipe.content_digest] = variant
         native = self.material.native(variant)
@@ -237,6 +249,35 @@ class Workbench:
         return variant
 
     def _speed(self, action: Speed, remaining_s: float) -> Sped:
+    def _training(self, recipe: Recipe, remaining_s: float) -> Training | None:
+        """What the last step of a recipe may train with; null where it does not train."""
+        if not trains(recipe) or self.material.train is None:
+            return None
+        original = self.material.originals[recipe.source]
+        answered = {rows: outputs for (split, rows), outputs in self._baseline_answers.items() if split == "search"}
+        search, quality = progress_rows(
+            self.material.splits["search"], self.material.judge, answered[max(answered)] if answered else {}
+        )
+        return Training(
+            rows=rows_for(self.material.train, recipe),
+            teacher=self._teacher(original, remaining_s),
+            teacher_artifact=self.study.artifact(original.artifact),
+            search=search,
+            quality=quality,
+            folder=self.study.checkpoints(checkpoint_name(recipe)),
+        )
+
+    def _teacher(self, original: Variant, remaining_s: float) -> dict[str, Array]:
+        """What a model that was given answers to the training rows, asked once a study."""
+        name = f"teacher-{original.artifact[:32]}"
+        if self.material.train is not None and not self.study.has_arrays(name):
+            self._tell(f"asking the {original.recipe} for its answers to {self.material.train.n:,} training rows")
+            native = self.material.native(original)
+            with self._opened(native, _alone(native, self.material.cores), remaining_s, check=False) as child:
+                batch = original.spec.fixed_batch or TEACHER_BATCH
+                self.study.save_arrays(name, answers_of(child, self.material.train, batch, max(5.0, remaining_s)))
+        return self.study.load_arrays(name)
+
         config = action.config
         self._tell(f"timing {config.name}")
         settings = Settings(

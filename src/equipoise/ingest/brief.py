@@ -198,6 +198,8 @@ def _check_together(brief: Brief, where: Mapping[str, str]) -> None:
             where["quality.positive_class"], "found nothing", "needed the class that counts as positive for f1_binary"
         )
     _check_degraded(brief, where)
+    if brief.limits.train_s:
+        _check_training(brief, where)
     margins = [(where["quality.max_drop"], quality.max_drop)]
     margins += [(f"{where['data.slices']} {column}", margin) for column, margin in brief.data.slices.items()]
     margins += [(f"{where['data.ood']} {name}", ood.max_drop) for name, ood in brief.data.ood.items()]
@@ -207,6 +209,20 @@ def _check_together(brief: Brief, where: Mapping[str, str]) -> None:
 
 def _check_degraded(brief: Brief, where: Mapping[str, str]) -> None:
     quality = brief.quality
+def _check_training(brief: Brief, where: Mapping[str, str]) -> None:
+    place, found = where["limits.train_s"], f"found {brief.limits.train_s / 60:g} minutes"
+    if brief.data.train is None:
+        raise BriefError(place, f"{found} and no rows to train on", f"needed them: {_option('data.train')}")
+    if brief.quality.metric == "none":
+        raise BriefError(
+            place, f"{found} with the metric none", "needed a metric: a student that nobody judges may answer anything"
+        )
+    if brief.data.data_use == "none":
+        raise BriefError(
+            place, f"{found} with data_use = none", "needed unlabelled or labelled: a student is made of training rows"
+        )
+
+
     if quality.floor is not None and quality.metric in ("none", "ece"):
         raise BriefError(
             where["quality.floor"],

@@ -143,7 +143,8 @@ KEYS = (
     ),
     BriefKey(
         "data.train", "--train", "data.train", spellings.text, TEXT, '"train.npz"',
-        "The rows the model was trained on, to find test rows among them.", is_path=True,
+        "The rows the model was trained on: to find test rows among them, and to train smaller models on.",
+        is_path=True,
     ),
     BriefKey(
         "data.group", "--group", "data.group", spellings.text, TEXT, '"patient"',
@@ -225,6 +226,14 @@ KEYS = (
     ),
     BriefKey(
         "workload.rate", "--rate", "workload.rate_rps", spellings.positive("requests a second"), ABOVE_ZERO, "100",
+    BriefKey(
+        "limits.train_minutes", "--train-minutes", "limits.train_s", spellings.positive("minutes", 60.0), ABOVE_ZERO,
+        "15", "Minutes for training smaller models, beside the budget; not given, nothing is trained. Needs train.",
+    ),
+    BriefKey(
+        "limits.payback_days", "--payback-days", "limits.payback_days", spellings.positive("days"), ABOVE_ZERO, "90",
+        "Days within which training must have paid for itself at your rate; 90 where it is not said.",
+    ),
         "Mean requests a second.",
     ),
     BriefKey(

@@ -27,12 +27,14 @@ class RowClusters:
         of_row: Cluster of each row, [n]; rows that repeat each other share one.
         digests: Of the inputs of each row, [n], 16 bytes each.
         in_calibration: Whether a row also stands in the calibration data, exactly or nearly, [n].
+        train_repeats: Whether a training row stands in the data, exactly or nearly, [training rows]; empty for none.
         counts: How many there are of each kind.
     """
 
     of_row: Index
     digests: Digests
     in_calibration: NDArray[np.bool_]
+    train_repeats: NDArray[np.bool_]
     counts: Duplicates
 
 
@@ -67,6 +69,7 @@ def find_duplicates(rows: Rows, train: Rows | None = None, calibration: Rows | N
         of_row=np.unique(own, return_inverse=True)[1].reshape(-1).astype(np.intp),
         digests=digests[: rows.n],
         in_calibration=in_calibration,
+        train_repeats=np.isin(others[id(train)], own) if train is not None else np.zeros(0, dtype=bool),
         counts=Duplicates(
             exact=rows.n - distinct,
             near=distinct - len(np.unique(own)),

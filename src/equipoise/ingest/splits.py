@@ -34,11 +34,13 @@ class SplitIndex:
         calibrate: Rows that calibrations may read, in the order of the data.
         search: Rows that choose candidates and thresholds.
         certify: Rows that only the final test reads.
+        train: Training rows that repeat none of these, in their order: what may be trained on.
     """
 
     calibrate: Index
     search: Index
     certify: Index
+    train: Index
 
 
 def split_rows(
@@ -61,7 +63,7 @@ def split_rows(
         rows: All populations, with their targets.
         groups: Which rows belong together, [n].
         calibration: Rows for calibration, where they come apart.
-        train: Rows the model was trained on, to count the rows that repeat them.
+        train: Rows the model was trained on, to count the rows that repeat them, and to find those that repeat none.
         seed: Another seed, another division.
         source: The data file, for errors.
 
@@ -81,7 +83,12 @@ def split_rows(
         _refuse_giant(source, population, units[members], groups is not None)
         _assign(rows, members, units, keys, split_of_unit, shares)
     split = split_of_unit[units]
-    index = SplitIndex(*(np.flatnonzero(split == which) for which in (CALIBRATE, SEARCH, CERTIFY)))
+    index = SplitIndex(
+        calibrate=np.flatnonzero(split == CALIBRATE),
+        search=np.flatnonzero(split == SEARCH),
+        certify=np.flatnonzero(split == CERTIFY),
+        train=np.flatnonzero(~clusters.train_repeats),
+    )
     _refuse_empty(source, rows, split, clusters.in_calibration)
     both = zip(clusters.digests.tolist(), target_digests(rows).tolist(), strict=True)
     digests = [inputs.ljust(DIGEST_BYTES, b"\0") + target for inputs, target in both]

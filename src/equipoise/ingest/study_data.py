@@ -30,7 +30,8 @@ class StudyData:
             columns (text; numbers of many values are cut at their quartiles; null outside the main rows) and the group
             column (text).
         calibration: Rows for calibration, where they come apart.
-        train: Rows the model was trained on, where they were given, without targets.
+        train: Rows the model was trained on, where they were given; with targets where something is to be trained
+            and their file has them.
         target: Name of the column of true answers; null where there is none.
         group: Name of the group column; null where there is none.
         columns: Columns of the main file that the model's single input is made from, in order; empty where inputs are
@@ -146,6 +147,8 @@ def _train(
     if brief.data.train is None:
         return None
     table = read_table(Path(brief.data.train), brief.data.columns)
+    if brief.limits.train_s and target is not None and target in table.columns:
+        return _bound(table, spec, target, extra, columns)
     unlabelled = replace(table, columns={name: array for name, array in table.columns.items() if name != target})
     return replace(_bound(unlabelled, spec, None, extra, columns), target=None)
 

@@ -28,6 +28,7 @@ JOURNAL = "journal.jsonl"
 ARTIFACTS = "artifacts"
 ARRAYS = "arrays"
 LOGS = "logs"
+TRAINING = "training"
 LOCK = ".lock"
 FORMAT_VERSION = 1
 
@@ -102,6 +103,12 @@ class StudyFolder:
             made.rename(place)
             place.chmod(0o755)
 
+    def checkpoints(self, name: str) -> Path:
+        """The folder in which a training keeps what it goes on from; made if it is not there."""
+        folder = self.folder / TRAINING / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def artifact(self, digest: str) -> Path:
         """The folder of an artifact."""
         return self.folder / ARTIFACTS / digest
@@ -113,6 +120,10 @@ class StudyFolder:
         with partial.open("wb") as file:
             np.savez(file, **{key: _storable(array) for key, array in arrays.items()})  # type: ignore[arg-type]
         partial.rename(place)
+
+    def has_arrays(self, name: str) -> bool:
+        """Whether arrays were kept under a name."""
+        return (self.folder / ARRAYS / f"{name}.npz").is_file()
 
     def load_arrays(self, name: str) -> dict[str, NDArray[Any]]:
         """The arrays that were kept under a name.
