@@ -73,12 +73,12 @@ class Repeats:
     rows: int = 0
 
 
-@dataclass(frozen=True)
-class SearchFacts:
 def _nothing(variant: Variant) -> tuple[Recipe, ...]:  # noqa: ARG001
     return ()
 
 
+@dataclass(frozen=True)
+class SearchFacts:
     """What a search starts from.
 
     Attributes:
@@ -99,12 +99,12 @@ def _nothing(variant: Variant) -> tuple[Recipe, ...]:  # noqa: ARG001
         originals: Other runtimes and precisions for it, and the person's alternatives in theirs.
         recipes: What is worth building, most promising first.
         refused: What would be worth building, and is forbidden.
-        configs_of: Runtimes and precisions for a variant.
-        distrust: What is wanted where the plan does not trust its answer; null for its answer.
         train_s: Wall time for all training, beside the budget.
         trainings: What is worth training, for times that the search decides.
         next_recipes: What is worth building of a variant that was trained.
         payback_days: Days within which training must have paid for itself at the brief's rate.
+        configs_of: Runtimes and precisions for a variant.
+        distrust: What is wanted where the plan does not trust its answer; null for its answer.
         repeats: What is known of requests that repeat earlier ones; null for nothing.
         form: What the judged output holds; null where answers cannot be put together: several labels a row, or a
             person's own metric.
@@ -135,14 +135,14 @@ def _nothing(variant: Variant) -> tuple[Recipe, ...]:  # noqa: ARG001
     reshaping: frozenset[str] = frozenset()
     reverting: frozenset[str] = frozenset()
     refused: tuple[Failure, ...] = ()
-
-
-@dataclass
-class Screened:
     train_s: float = 0.0
     trainings: tuple[Recipe, ...] = ()
     next_recipes: Callable[[Variant], tuple[Recipe, ...]] = _nothing
     payback_days: float = 90.0
+
+
+@dataclass
+class Screened:
     """What was timed and judged.
 
     Attributes:
@@ -183,13 +183,13 @@ class SearchState:
     Attributes:
         facts: What it started from.
         remaining_s: Budget that is left.
+        trained_s: Wall time that all training took so far.
         rows_search: Rows of the search split that candidates answer.
         rows_certify: Rows of the certify split that candidates answer.
         tried: Candidates that were judged on the search split.
         timed: Names of configs that ran at all.
         screened: By config name.
         failures: What was given up, with the reason.
-        trained_s: Wall time that all training took so far.
         search_actions: How the search split was answered, by config name.
         entrants: Who is in the race, by name: the baseline, the tuned baseline, the finalists.
         measured: Who came through it, by name.
@@ -202,6 +202,7 @@ class SearchState:
 
     facts: SearchFacts
     remaining_s: float
+    trained_s: float = 0.0
     rows_search: int = 0
     rows_certify: int = 0
     tried: int = 0
@@ -209,7 +210,6 @@ class SearchState:
     screened: dict[str, Screened] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     search_actions: dict[str, Answer] = field(default_factory=dict)
-    trained_s: float = 0.0
     entrants: dict[str, Entrant] = field(default_factory=dict)
     measured: dict[str, Candidate] = field(default_factory=dict)
     raced: Raced | None = None

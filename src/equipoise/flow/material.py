@@ -38,8 +38,8 @@ class Material:
         seed: For everything random.
         cores: Cores that may be used.
         environment: Digest of the environment.
-        requests: Of the trace, where it is known what they asked for; null else.
         train: Rows that techniques may train on; null where nothing is to be trained.
+        requests: Of the trace, where it is known what they asked for; null else.
     """
 
     originals: dict[str, Variant]
@@ -55,9 +55,9 @@ class Material:
     cores: int
     environment: str
     requests: Requests | None = None
-
     train: Rows | None = None
     value: ValueBrief | None = None
+
 
 def sample_of(search: Rows) -> dict[str, Array]:
     """Rows to time with: a cascade is as fast as its rows are easy, so they are those that it is judged on."""

@@ -287,11 +287,11 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         baseline=material.baseline,
         originals=prepared.originals,
         recipes=prepared.recipes,
-        refused=prepared.refused,
         train_s=brief.limits.train_s,
         payback_days=brief.limits.payback_days,
         trainings=prepared.trainings,
         next_recipes=prepared.next_recipes,
+        refused=prepared.refused,
         configs_of=prepared.configs_of,
         distrust=None
         if quality.distrust is None

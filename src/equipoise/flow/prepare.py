@@ -52,6 +52,7 @@ from equipoise.store.study import StudyFolder
 Array = NDArray[Any]
 WINDOW_SHARE, LEAST_WINDOW_S, MOST_WINDOW_S = 0.01, 2.0, 60.0
 """A trace's busiest window is replayed a few times for every finalist, and so lasts this share of the budget."""
+FEWEST_TRAINING_ROWS = 50
 _imported = TypeAdapter(ImportedModel)
 
 
@@ -66,9 +67,9 @@ class Prepared:
         meaning: What the judged output holds.
         originals: Other runtimes and precisions for the artifact as given, and the alternatives in theirs.
         recipes: What is worth building.
+        trainings: What is worth training.
         refused: What would be worth building, but takes more of the data than the brief lets go into it.
         splits: How the rows were divided.
-        trainings: What is worth training.
         total_rows: Rows of the data file.
         price: Of this machine.
         environment: This machine.
@@ -84,9 +85,9 @@ class Prepared:
     meaning: OutputMeaning
     originals: tuple[Config, ...]
     recipes: tuple[Recipe, ...]
+    trainings: tuple[Recipe, ...]
     refused: tuple[Failure, ...]
     splits: Splits
-    trainings: tuple[Recipe, ...]
     total_rows: int
     price: Price
     environment: Environment
@@ -109,14 +110,14 @@ class Prepared:
         return configs_of(variant, self.environment)
 
 
-def prepare(brief: Brief, study: StudyFolder) -> Prepared:
-    """Read, check and divide everything that the brief names.
     def next_recipes(self, variant: Variant) -> tuple[Recipe, ...]:
         """What is worth building of a variant that was trained."""
         facts = ModelFacts(variant.format, variant.spec, variant.operators, variant.estimators, self.environment)
         return _allowed(propose_next(facts, variant.recipe), self.brief.data.data_use)[0]
 
 
+def prepare(brief: Brief, study: StudyFolder) -> Prepared:
+    """Read, check and divide everything that the brief names.
 
     Raises:
         InputError: Something the person gave cannot be used.
@@ -178,16 +179,16 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
             cores=machine.cores,
             environment=machine.content_digest,
             requests=None if asked is None else asked[0],
+            train=_training_rows(brief, data, index.train),
         ),
         judge=judge,
         meaning=meaning,
-            train=_training_rows(brief, data, index.train),
         originals=_originals(baseline, [variant for _, variant in alternatives.values()], machine),
         recipes=recipes,
+        trainings=trainings,
         refused=refused,
         splits=splits,
         total_rows=int(np.count_nonzero(data.rows.population == MAIN)),
-        trainings=trainings,
         price=price,
         environment=machine,
         columns=data.columns,

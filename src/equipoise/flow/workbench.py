@@ -57,10 +57,10 @@ CHECK_ROWS = 256
 BUILD_SHARE = 0.3
 BASELINE_LEAST_S = 10.0
 """What the original's own answers to the certify rows may take at least: without them a whole study is lost."""
-CERTIFY_GRACE_S = 20.0
 TRAINING_GRACE_S = 20.0
 """What a training may take past its time to start, to open what it needs and to save what it made."""
 TEACHER_BATCH = 256
+CERTIFY_GRACE_S = 20.0
 """What all proofs together may take past the budget: an answer late by seconds is worth more than none."""
 
 
@@ -205,15 +205,15 @@ class Workbench:
         parent = self._variant(Recipe(source=recipe.source, steps=recipe.steps[:-1]), remaining_s)
         self._tell(f"building {recipe}")
         folder = self.study.new_folder()
-        context = BuildContext(
         training = self._training(recipe, remaining_s)
+        context = BuildContext(
             calibration=self.material.calibration,
             output=self.material.output,
             folder=folder,
             seed=self.material.seed,
             threads=self.material.cores,
-        )
             training=training,
+        )
         begin = time.monotonic()
         timeout_s = max(5.0, min(remaining_s - 5.0, BUILD_SHARE * self.material.limits.budget_s))
         if training is not None:
@@ -235,10 +235,10 @@ class Workbench:
             build_s=time.monotonic() - begin,
             data_use=built.data_use,
             tool_versions=built.tool_versions,
-        )
             operators=built.facts.operators,
             estimators=built.facts.estimators,
             training=built.training,
+        )
         self.study.keep_artifact(folder, built.digest)
         self._variants[recipe.content_digest] = variant
         native = self.material.native(variant)
@@ -248,7 +248,6 @@ class Workbench:
         self._checks[variant.artifact] = answers
         return variant
 
-    def _speed(self, action: Speed, remaining_s: float) -> Sped:
     def _training(self, recipe: Recipe, remaining_s: float) -> Training | None:
         """What the last step of a recipe may train with; null where it does not train."""
         if not trains(recipe) or self.material.train is None:
@@ -278,6 +277,7 @@ class Workbench:
                 self.study.save_arrays(name, answers_of(child, self.material.train, batch, max(5.0, remaining_s)))
         return self.study.load_arrays(name)
 
+    def _speed(self, action: Speed, remaining_s: float) -> Sped:
         config = action.config
         self._tell(f"timing {config.name}")
         settings = Settings(

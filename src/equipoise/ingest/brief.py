@@ -197,9 +197,9 @@ def _check_together(brief: Brief, where: Mapping[str, str]) -> None:
         raise BriefError(
             where["quality.positive_class"], "found nothing", "needed the class that counts as positive for f1_binary"
         )
-    _check_degraded(brief, where)
     if brief.limits.train_s:
         _check_training(brief, where)
+    _check_degraded(brief, where)
     margins = [(where["quality.max_drop"], quality.max_drop)]
     margins += [(f"{where['data.slices']} {column}", margin) for column, margin in brief.data.slices.items()]
     margins += [(f"{where['data.ood']} {name}", ood.max_drop) for name, ood in brief.data.ood.items()]
@@ -207,8 +207,6 @@ def _check_together(brief: Brief, where: Mapping[str, str]) -> None:
         _check_plausible(place, margin, quality.metric)
 
 
-def _check_degraded(brief: Brief, where: Mapping[str, str]) -> None:
-    quality = brief.quality
 def _check_training(brief: Brief, where: Mapping[str, str]) -> None:
     place, found = where["limits.train_s"], f"found {brief.limits.train_s / 60:g} minutes"
     if brief.data.train is None:
@@ -223,6 +221,8 @@ def _check_training(brief: Brief, where: Mapping[str, str]) -> None:
         )
 
 
+def _check_degraded(brief: Brief, where: Mapping[str, str]) -> None:
+    quality = brief.quality
     if quality.floor is not None and quality.metric in ("none", "ece"):
         raise BriefError(
             where["quality.floor"],

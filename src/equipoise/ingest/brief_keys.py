@@ -225,8 +225,6 @@ KEYS = (
         '"5m"', "Wall time for the whole study: 90, 300s, 5m or 1h.",
     ),
     BriefKey(
-        "workload.rate", "--rate", "workload.rate_rps", spellings.positive("requests a second"), ABOVE_ZERO, "100",
-    BriefKey(
         "limits.train_minutes", "--train-minutes", "limits.train_s", spellings.positive("minutes", 60.0), ABOVE_ZERO,
         "15", "Minutes for training smaller models, beside the budget; not given, nothing is trained. Needs train.",
     ),
@@ -234,6 +232,8 @@ KEYS = (
         "limits.payback_days", "--payback-days", "limits.payback_days", spellings.positive("days"), ABOVE_ZERO, "90",
         "Days within which training must have paid for itself at your rate; 90 where it is not said.",
     ),
+    BriefKey(
+        "workload.rate", "--rate", "workload.rate_rps", spellings.positive("requests a second"), ABOVE_ZERO, "100",
         "Mean requests a second.",
     ),
     BriefKey(
