@@ -97,15 +97,18 @@ class TextPreprocessing(Noun):
     """How a text, or a pair of them, becomes token ids.
 
     Attributes:
-        tokenizer: Name of the tokenizer's file, which lies beside the settings.
+        tokenizer: Name of the tokenizer's file, which lies beside the settings: a `tokenizer.json`, or a WordPiece
+            vocabulary, a token a line (`.txt`).
         tokenizer_sha256: Digest of that file.
         max_length: Most tokens of a row; null for the tokenizer's own limit.
         padding: `longest` fills up to the longest row of a batch, `max_length` always up to that.
         truncation: Whether longer texts are cut; where not, they are refused.
-        columns: Columns of the data that hold the text: one, or two for pairs.
+        columns: Columns of the data that hold the text: one, or two for pairs; null for the only column of text.
+        pad_token_id: What rows are filled up with; null for the tokenizer's own.
         input_ids: Name of the input that takes token ids.
         attention_mask: Name of the one that takes 1 for a token and 0 for filling; null where there is none.
         token_type_ids: Name of the one that takes which of two texts a token is of; null where there is none.
+        dtype: Type of all three.
     """
 
     kind: Literal["text"] = "text"
@@ -114,10 +117,12 @@ class TextPreprocessing(Noun):
     max_length: int | None = Field(default=None, ge=1)
     padding: Literal["longest", "max_length"] = "longest"
     truncation: bool = True
-    columns: tuple[str, ...] = Field(default=("text",), min_length=1, max_length=2)
+    columns: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)] | None = None
+    pad_token_id: int | None = Field(default=None, ge=0)
     input_ids: str = "input_ids"
     attention_mask: str | None = "attention_mask"
     token_type_ids: str | None = None
+    dtype: Literal["int64", "int32"] = "int64"
 
     @property
     def files(self) -> dict[str, str]:

@@ -21,7 +21,9 @@ def fitted(settings: Preprocessing, spec: ModelSpec) -> Preprocessing:
         DataError: The model does not take what they make.
     """
     if isinstance(settings, TextPreprocessing):
-        return settings
+        from equipoise.preprocess.text import fitted_text
+
+        return fitted_text(settings, spec)
     return _fitted_image(settings, spec)
 
 

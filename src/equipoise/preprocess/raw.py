@@ -50,4 +50,6 @@ def open_preprocessor(placed: PlacedPreprocessing) -> Preprocessor:
         from equipoise.preprocess.images import ImagePreprocessor
 
         return ImagePreprocessor(placed.settings)
-    raise NotImplementedError(f"texts, with files in {Path(placed.folder or '.')}")
+    from equipoise.preprocess.text import TextPreprocessor
+
+    return TextPreprocessor(placed.settings, Path(placed.folder or "."))
