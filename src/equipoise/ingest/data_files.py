@@ -1,0 +1,153 @@
+"""Data files as tables of what a model takes: raw images and texts through preprocessing, all others as they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.core.preprocessing import ImagePreprocessing, PlacedPreprocessing, TextPreprocessing
+from equipoise.core.tensor import ModelSpec
+from equipoise.errors import DataError
+from equipoise.host.environment import cores, memory_bytes
+from equipoise.ingest.table import Table, read_table
+from equipoise.preprocess.fitting import derived, fitted
+from equipoise.preprocess.image_files import ImageFiles, image_files, is_images
+from equipoise.preprocess.image_rows import image_rows
+from equipoise.preprocess.images import image_sides, require_pillow
+from equipoise.preprocess.raw import Preprocessor, open_preprocessor
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+Keep = Callable[[str, Callable[[], Arrays]], Arrays]
+"""Gives the arrays of a name: made now, or kept from before."""
+LABEL = "label"
+
+
+def made_now(name: str, make: Callable[[], Arrays]) -> Arrays:  # noqa: ARG001 - nothing is kept under it
+    """Keeps nothing."""
+    return make()
+
+
+class DataFiles:
+    """Reads data files for a model.
+
+    Args:
+        spec: What the model takes.
+        columns: Column names of CSV files that have no header.
+        placed: Preprocessing; null for none. What it leaves open is told from the model.
+        keep: Where what was decoded is kept.
+
+    Attributes:
+        placed: Complete preprocessing; where none was given, what was found for the first images that were read.
+        classes: Classes of the first images that were read, in the order that folder readers number them; null where no
+            images by class were.
+
+    Raises:
+        DataError: The preprocessing does not fit the model, or a library that it needs is not installed.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        columns: Sequence[str] | None = None,
+        placed: PlacedPreprocessing | None = None,
+        keep: Keep = made_now,
+    ) -> None:
+        self.placed: PlacedPreprocessing | None = None
+        self.classes: tuple[str, ...] | None = None
+        self._spec = spec
+        self._columns = columns
+        self._keep = keep
+        self._notes: list[str] = []
+        self._preprocessor: Preprocessor | None = None
+        if placed is not None:
+            self._open(placed.model_copy(update={"settings": fitted(placed.settings, spec)}))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the person should know of the files that were read."""
+        return tuple(dict.fromkeys(self._notes))
+
+    def read(self, path: Path) -> Table:
+        """Read a data file, or a folder or an archive of images.
+
+        Images by class get a column `label` with the names of their folders.
+
+        Raises:
+            DataError: It cannot be read, or images need settings that are not given.
+        """
+        if is_images(path):
+            return self._images(image_files(path))
+        table = read_table(path, self._columns)
+        if self.placed is not None and isinstance(self.placed.settings, TextPreprocessing):
+            return self._texts(table)
+        return table
+
+    def _images(self, files: ImageFiles) -> Table:
+        preprocessor, settings = self._for_images(files)
+        key = hashlib.sha256(f"{files.where} {settings.content_digest}".encode()).hexdigest()
+        arrays = self._keep(f"images-{key[:16]}", lambda: _decoded(files, preprocessor))
+        self._notes += files.notes
+        if files.classes is None:
+            return Table(arrays, str(files.where))
+        if self.classes is None and files.class_names is not None:
+            self.classes = files.class_names
+            self._notes += _order_note(self.classes)
+        return Table(arrays | {LABEL: np.array(files.classes, dtype=object)}, str(files.where))
+
+    def _for_images(self, files: ImageFiles) -> tuple[Preprocessor, ImagePreprocessing]:
+        if self.placed is None:
+            require_pillow()
+            settings, note = derived(self._spec, image_sides(next(files.contents()), files.called(0)))
+            self._notes.append(note)
+            self._open(PlacedPreprocessing(settings=settings))
+        assert self._preprocessor is not None, "opened above, or when this was made"
+        assert self.placed is not None, "likewise"
+        if not isinstance(self.placed.settings, ImagePreprocessing):
+            raise DataError(str(files.where), "images, with preprocessing for texts", "needed texts, or other settings")
+        return self._preprocessor, self.placed.settings
+
+    def _texts(self, table: Table) -> Table:
+        raise NotImplementedError
+
+    def _open(self, placed: PlacedPreprocessing) -> None:
+        self._preprocessor = open_preprocessor(placed)
+        self.placed = placed
+
+
+def _decoded(files: ImageFiles, preprocessor: Preprocessor) -> Arrays:
+    """All images, [n, ...]."""
+    found: Arrays = {}
+    done = 0
+    for feeds in image_rows(files, preprocessor, cores()):
+        for name, array in feeds.items():
+            if name not in found:
+                _require_room(files, len(files.names) * array[0].nbytes)
+                found[name] = np.empty((len(files.names), *array.shape[1:]), dtype=array.dtype)
+            found[name][done : done + len(array)] = array
+        done += len(next(iter(feeds.values())))
+    return found
+
+
+def _require_room(files: ImageFiles, size: int) -> None:
+    most = memory_bytes() // 2
+    if size > most:
+        raise DataError(
+            str(files.where),
+            f"{len(files.names):,} images that become {size / 1e9:,.1f} GB of numbers",
+            f"half of this machine's memory is {most / 1e9:,.1f} GB: give a part of them, drawn at random",
+        )
+
+
+def _order_note(classes: Sequence[str]) -> list[str]:
+    if not all(name.isdigit() for name in classes) or list(classes) == sorted(classes, key=int):
+        return []
+    return [
+        f"the classes are numbered in the order of their names as text ({', '.join(classes[:4])}, ...), as folder "
+        "readers do; if the model numbers them otherwise, say so with --labels"
+    ]
