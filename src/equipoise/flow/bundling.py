@@ -78,6 +78,7 @@ def write_plan_bundle(
         card,
         columns=prepared.columns,
         service=[service_seconds(stage, plan, artifacts, workbench) for stage in plan.all_stages],
+        preprocessing=prepared.preprocessing,
     )
 
 

@@ -21,9 +21,9 @@ from equipoise.execute.plan import OpenPlan, open_plan
 from equipoise.execute.verify import Verification, verify_bundle
 from equipoise.flow.evidence import MAIN, Judge
 from equipoise.flow.original import original_answers
+from equipoise.ingest.data_files import DataFiles
 from equipoise.ingest.rows import bind_rows
 from equipoise.ingest.slices import sliced_like, spelled
-from equipoise.ingest.table import read_table
 from equipoise.preprocess.answers import ClassLabel, OutputMeaning, encode_target
 from equipoise.preprocess.rows import Rows
 from equipoise.stats.metrics import Metric, metric_named
@@ -42,7 +42,7 @@ class CheckWish:
     """What a check is made with.
 
     Attributes:
-        data: New rows, with true answers: `.npz`, `.csv` or `.parquet`.
+        data: New rows, with true answers: a file, or a folder or archive of images, as a study takes it.
         baseline: The model that the bundle was made from; null for the weaker claim about the bundle alone.
         trust: Whether `baseline` may be a file that can execute code.
         target: Column of the true answers; null to look for `label`, then `y`.
@@ -145,8 +145,9 @@ class _Study:
             raise BriefError(
                 "--baseline", "found nothing", "needed the original model: agreement is with its answers, row by row"
             )
-        self.tables = {MAIN: read_table(wish.data, wish.columns)}
-        self.tables |= {name: read_table(path, wish.columns) for name, path in wish.ood.items()}
+        files = DataFiles(None, wish.columns, bundle.preprocessing)
+        self.tables = {MAIN: files.read(wish.data)}
+        self.tables |= {name: files.read(path) for name, path in wish.ood.items()}
 
     def claims(self, plan: OpenPlan) -> tuple[tuple[CheckedClaim, ...], tuple[str, ...]]:
         """Every claim of the certificate, tested; and what should be known besides."""

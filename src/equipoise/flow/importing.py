@@ -22,7 +22,7 @@ NATIVE = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "openvino", "
 
 
 def import_in_child(
-    path: Path, recipe: Recipe, trust: bool, table: Table, folder: Path, log: Path
+    path: Path, recipe: Recipe, trust: bool, table: Table | None, folder: Path, log: Path
 ) -> tuple[ImportedModel, Variant]:
     """Read a model and write its artifact.
 
@@ -30,7 +30,7 @@ def import_in_child(
         path: The model's file.
         recipe: An empty one, of the model's source.
         trust: Whether files that can execute code may be opened.
-        table: Rows of the data.
+        table: Rows of the data; null where they must become what the model takes first.
         folder: An existing, empty folder for the artifact.
         log: File that receives what the process prints.
 
@@ -39,9 +39,8 @@ def import_in_child(
     """
     with Sandbox(log) as child:
         try:
-            model: ImportedModel = child.call(
-                import_model, path, trust, folder, table.head(TABLE_ROWS), timeout_s=IMPORT_TIMEOUT_S
-            )
+            head = None if table is None else table.head(TABLE_ROWS)
+            model: ImportedModel = child.call(import_model, path, trust, folder, head, timeout_s=IMPORT_TIMEOUT_S)
         except SandboxError as error:
             raise ModelError(str(path), f"reading it ended with: {error}", "check the file") from error
     return model, Variant(

@@ -29,6 +29,7 @@ from equipoise.host.environment import environment
 from equipoise.ingest.brief import brief_from_options, brief_from_toml
 from equipoise.ingest.openvino import model_files
 from equipoise.registry import techniques
+from equipoise.store.artifacts import artifact_digest
 from equipoise.store.openings import check_register, open_certify
 from equipoise.store.study import StudyFolder, alone_in
 
@@ -343,6 +344,9 @@ def _files_digest(*paths: str | None) -> str:
         if path is None:
             continue
         try:
+            if Path(path).is_dir():
+                digests.append(artifact_digest(Path(path)))
+                continue
             for part in model_files(Path(path)):
                 with part.open("rb") as file:
                     digests.append(hashlib.file_digest(file, "sha256").hexdigest())

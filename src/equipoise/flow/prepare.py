@@ -19,6 +19,7 @@ from equipoise.compress.propose import propose_next, propose_recipes, propose_tr
 from equipoise.core.brief import Brief
 from equipoise.core.environment import Environment
 from equipoise.core.plan import AnswerForm
+from equipoise.core.preprocessing import PlacedPreprocessing
 from equipoise.core.price import Price
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
@@ -34,6 +35,7 @@ from equipoise.flow.repeats import known_repeats
 from equipoise.flow.traffic import Traffic
 from equipoise.flow.workbench import CHECK_ROWS
 from equipoise.host.environment import environment
+from equipoise.ingest.data_files import DataFiles, needs_preprocessing
 from equipoise.ingest.model import ImportedModel, check_alternative
 from equipoise.ingest.prices import extrapolation_note, price_for
 from equipoise.ingest.splits import split_rows
@@ -75,6 +77,7 @@ class Prepared:
         environment: This machine.
         columns: Columns of the data file that the model's single input is made from, in order; empty where inputs are
             found by name.
+        preprocessing: How raw images or texts become inputs; null where rows are tensors or columns already.
         repeats: What is known of requests that repeat earlier ones; null for nothing.
         warnings: What the person should know.
     """
@@ -92,6 +95,7 @@ class Prepared:
     price: Price
     environment: Environment
     columns: tuple[str, ...]
+    preprocessing: PlacedPreprocessing | None
     repeats: Repeats | None
     warnings: tuple[str, ...]
 
@@ -126,12 +130,13 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     price = price_for(brief.hardware, machine)
     trace = None if brief.workload.trace is None else read_trace(Path(brief.workload.trace))
     traffic = _traffic(brief, trace)
-    table = read_table(Path(brief.data.path), brief.data.columns)
+    path = Path(brief.data.path)
+    table = None if needs_preprocessing(path, brief.preprocess) else read_table(path, brief.data.columns)
+    model, original = _import(Path(brief.model.path), Recipe(), brief, table, study)
+    files = DataFiles(model.spec, brief.data.columns, brief.preprocess, study.kept_arrays)
+    data = load_study_data(brief, model.spec, table, files)
     if trace is not None:
-        check_rows(trace, table.n, Path(brief.workload.trace or ""), brief.data.path)
-    path = Path(brief.model.path)
-    model, original = _import(path, Recipe(), brief, table, study)
-    data = load_study_data(brief, model.spec, table)
+        check_rows(trace, _main_rows(data), Path(brief.workload.trace or ""), brief.data.path)
     alternatives = _alternatives(brief, model, table, study)
     baseline = native_config(original, machine)
     meaning = _meaning(brief, model, data, baseline, study)
@@ -188,10 +193,11 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         trainings=trainings,
         refused=refused,
         splits=splits,
-        total_rows=int(np.count_nonzero(data.rows.population == MAIN)),
+        total_rows=_main_rows(data),
         price=price,
         environment=machine,
         columns=data.columns,
+        preprocessing=data.preprocessing,
         repeats=known_repeats(brief.workload, trace, None if traffic is None else traffic.mean_rate_rps),
         warnings=(*model.warnings, *data.warnings, *([note] if note else []), *_composing_note(brief)),
     )
@@ -217,7 +223,7 @@ def _originals(baseline: Config, alternatives: Sequence[Variant], machine: Envir
 
 
 def _alternatives(
-    brief: Brief, model: ImportedModel, table: Table, study: StudyFolder
+    brief: Brief, model: ImportedModel, table: Table | None, study: StudyFolder
 ) -> dict[str, tuple[ImportedModel, Variant]]:
     """The person's other models for the same job, by recipe source."""
     found: dict[str, tuple[ImportedModel, Variant]] = {}
@@ -229,7 +235,7 @@ def _alternatives(
 
 
 def _import(
-    path: Path, recipe: Recipe, brief: Brief, table: Table, study: StudyFolder
+    path: Path, recipe: Recipe, brief: Brief, table: Table | None, study: StudyFolder
 ) -> tuple[ImportedModel, Variant]:
     """Read a model into the study; a later sitting takes what an earlier one read."""
     key = f"import {recipe.source}"
@@ -393,10 +399,14 @@ def _meaning(
         output=brief.model.output,
         output_kind=brief.model.output_kind,
         labels=brief.model.labels,
-        class_labels=model.class_labels,
+        class_labels=model.class_labels or data.classes,
         task=model.task,
         multilabel=model.multilabel,
     )
+
+
+def _main_rows(data: StudyData) -> int:
+    return int(np.count_nonzero(data.rows.population == MAIN))
 
 
 def _probe_rows(rows: Rows) -> Rows:

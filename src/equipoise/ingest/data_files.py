@@ -28,6 +28,11 @@ Keep = Callable[[str, Callable[[], Arrays]], Arrays]
 LABEL = "label"
 
 
+def needs_preprocessing(path: Path, placed: PlacedPreprocessing | None) -> bool:
+    """Whether a data file holds raw images or texts, which become what a model takes only once that is known."""
+    return is_images(path) or (placed is not None and isinstance(placed.settings, TextPreprocessing))
+
+
 def made_now(name: str, make: Callable[[], Arrays]) -> Arrays:  # noqa: ARG001 - nothing is kept under it
     """Keeps nothing."""
     return make()
@@ -37,7 +42,7 @@ class DataFiles:
     """Reads data files for a model.
 
     Args:
-        spec: What the model takes.
+        spec: What the model takes; null where preprocessing that is given is complete, as a bundle's is.
         columns: Column names of CSV files that have no header.
         placed: Preprocessing; null for none. What it leaves open is told from the model.
         keep: Where what was decoded is kept.
@@ -53,7 +58,7 @@ class DataFiles:
 
     def __init__(
         self,
-        spec: ModelSpec,
+        spec: ModelSpec | None,
         columns: Sequence[str] | None = None,
         placed: PlacedPreprocessing | None = None,
         keep: Keep = made_now,
@@ -65,8 +70,10 @@ class DataFiles:
         self._keep = keep
         self._notes: list[str] = []
         self._preprocessor: Preprocessor | None = None
+        if placed is not None and spec is not None:
+            placed = placed.model_copy(update={"settings": fitted(placed.settings, spec)})
         if placed is not None:
-            self._open(placed.model_copy(update={"settings": fitted(placed.settings, spec)}))
+            self._open(placed)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -103,6 +110,8 @@ class DataFiles:
     def _for_images(self, files: ImageFiles) -> tuple[Preprocessor, ImagePreprocessing]:
         if self.placed is None:
             require_pillow()
+            if self._spec is None:
+                raise DataError(str(files.where), "images, and no preprocessing for them", "needed rows as tensors")
             settings, note = derived(self._spec, image_sides(next(files.contents()), files.called(0)))
             self._notes.append(note)
             self._open(PlacedPreprocessing(settings=settings))

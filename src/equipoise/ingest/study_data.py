@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.core.brief import Brief
+from equipoise.core.preprocessing import PlacedPreprocessing
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import DataError
+from equipoise.ingest.data_files import DataFiles
 from equipoise.ingest.rows import bind_rows, feature_columns, target_name
 from equipoise.ingest.slices import slice_values, spelled
-from equipoise.ingest.table import Table, read_table
+from equipoise.ingest.table import Table
 from equipoise.preprocess.rows import Rows
 
 Array = NDArray[Any]
@@ -36,6 +38,8 @@ class StudyData:
         group: Name of the group column; null where there is none.
         columns: Columns of the main file that the model's single input is made from, in order; empty where inputs are
             found by name.
+        classes: Classes of images in the order of their folders; null where there were none.
+        preprocessing: How raw images or texts became the rows; null where they were tensors or columns already.
         warnings: What the person should know about the data.
     """
 
@@ -45,6 +49,8 @@ class StudyData:
     target: str | None
     group: str | None
     columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
+    preprocessing: PlacedPreprocessing | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -53,20 +59,24 @@ class StudyData:
         return None if self.group is None else self.rows.extra[self.group]
 
 
-def load_study_data(brief: Brief, spec: ModelSpec, table: Table | None = None) -> StudyData:
+def load_study_data(
+    brief: Brief, spec: ModelSpec, table: Table | None = None, files: DataFiles | None = None
+) -> StudyData:
     """Read and check the data of a brief.
 
     Args:
         brief: Which files, and what is asked of them.
         spec: What the model takes.
         table: The main data file, where it was read already.
+        files: Reads the data files; null to read them as the brief says.
 
     Raises:
         DataError: A file cannot be read, a column is missing or does not fit the model, the target is missing where the
             metric needs it, or a slice or group column cannot serve as one.
     """
     data = brief.data
-    main = table or read_table(Path(data.path), data.columns)
+    files = files or DataFiles(spec, data.columns, brief.preprocess)
+    main = table or files.read(Path(data.path))
     needs = _needs_target(brief.quality.metric)
     target = target_name(main, spec, data.target, needs or ("--target" if data.target else None))
     extra = list(dict.fromkeys([*data.slices, *([data.group] if data.group else [])]))
@@ -79,7 +89,7 @@ def load_study_data(brief: Brief, spec: ModelSpec, table: Table | None = None) -
     parts = [replace(bind_rows(main, spec, target, extra=extra, needs_target=needs), extra={})]
     group_parts = [groups]
     for name, ood in data.ood.items():
-        other = read_table(Path(ood.path), data.columns)
+        other = files.read(Path(ood.path))
         why = f"the set {name!r}, compared by {brief.quality.metric or 'the target'},"
         part = _bound(other, spec, target, extra, columns, population=name, needs_target=why if target else None)
         _require_same_kind(parts[0], part, main, other)
@@ -87,12 +97,14 @@ def load_study_data(brief: Brief, spec: ModelSpec, table: Table | None = None) -
         group_parts.append(None if data.group is None else _group_values(other, data.group, {}))
     return StudyData(
         rows=_joined(parts, slices, data.group, group_parts),
-        calibration=_calibration(brief, spec, target, extra, columns, parts[0], main),
-        train=_train(brief, spec, target, extra, columns),
+        calibration=_calibration(brief, spec, target, extra, columns, parts[0], main, files),
+        train=_train(brief, spec, target, extra, columns, files),
         target=target,
         group=data.group,
         columns=columns,
-        warnings=_notes(main, slices),
+        classes=files.classes,
+        preprocessing=files.placed,
+        warnings=(*files.notes, *_notes(main, slices)),
     )
 
 
@@ -132,21 +144,27 @@ def _calibration(
     columns: Sequence[str],
     rows: Rows,
     main: Table,
+    files: DataFiles,
 ) -> Rows | None:
     if brief.data.calibration is None:
         return None
-    table = read_table(Path(brief.data.calibration), brief.data.columns)
+    table = files.read(Path(brief.data.calibration))
     found = _bound(table, spec, target, extra, columns)
     _require_same_kind(rows, found, main, table)
     return found
 
 
 def _train(
-    brief: Brief, spec: ModelSpec, target: str | None, extra: Sequence[str], columns: Sequence[str]
+    brief: Brief,
+    spec: ModelSpec,
+    target: str | None,
+    extra: Sequence[str],
+    columns: Sequence[str],
+    files: DataFiles,
 ) -> Rows | None:
     if brief.data.train is None:
         return None
-    table = read_table(Path(brief.data.train), brief.data.columns)
+    table = files.read(Path(brief.data.train))
     if brief.limits.train_s and target is not None and target in table.columns:
         return _bound(table, spec, target, extra, columns)
     unlabelled = replace(table, columns={name: array for name, array in table.columns.items() if name != target})

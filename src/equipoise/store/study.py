@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +139,14 @@ class StudyFolder:
             raise BriefError(
                 str(place), "it is missing or damaged", "start the study again in another folder"
             ) from None
+
+    def kept_arrays(self, name: str, make: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        """The arrays of a name, numbers only: those of an earlier sitting, or else made and kept."""
+        if self.has_arrays(name):
+            return self.load_arrays(name)
+        arrays = make()
+        self.save_arrays(name, arrays)
+        return arrays
 
     def _read(self, identity: dict[str, str]) -> bool:
         """Whether the journal has its first line, and so belongs to a study."""
