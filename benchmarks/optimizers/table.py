@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from contest import OURS, Row
 
-from equipoise.compose.choose import REPLACE_RATIO
+from equipoise.compose.worth import REPLACE_RATIO
 from equipoise.core.estimate import Estimate
 
 COLUMNS = ("tool", "settings", "runs as", "cost / ours", "quality", "p-value", "certified", "optimisation", "note")

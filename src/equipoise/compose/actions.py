@@ -19,6 +19,7 @@ from equipoise.core.noun import Noun
 from equipoise.core.plan import AcceptRule, BatchRule, Combine
 from equipoise.core.profile import Profile, Settings
 from equipoise.core.recipe import Recipe
+from equipoise.core.value import ErrorLoss, TrafficLoss
 from equipoise.core.variant import Failure, Variant
 
 SplitName = Literal["search", "certify", "trace"]
@@ -90,12 +91,14 @@ class Answered:
         floor: Against the floor, by itself; null where none was given. Where untrusted answers are referred to a
             person, of the others alone.
         trusted: Share of the main rows whose answer is trusted; null where none is doubted.
+        errors: What its errors on the main rows cost; null where an error has no price.
     """
 
     judgement: Judgement | None
     quality: Estimate | None
     floor: FloorCertificate | None = None
     trusted: float | None = None
+    errors: ErrorLoss | None = None
 
 
 class Asked(Noun):
@@ -300,10 +303,17 @@ class Load(Noun):
 
 
 class Loaded(Noun):
-    """What came of a load: latency from intended arrival to answer, what one machine sustains within the limit, how."""
+    """What came of a load: latency from intended arrival to answer, what one machine sustains within the limit, how.
+
+    Attributes:
+        profile: What was measured.
+        batch_rule: How requests were put together.
+        loss: What requests suffered; null where the brief prices neither waiting nor failures.
+    """
 
     profile: Profile
     batch_rule: BatchRule
+    loss: TrafficLoss | None = None
 
 
 class Best(Noun):

@@ -12,6 +12,7 @@ from equipoise.core.estimate import Estimate
 from equipoise.core.plan import BatchRule, Distrust
 from equipoise.core.result import CacheFigures, DegradedMode, NearestMiss
 from equipoise.core.variant import Failure
+from equipoise.core.value import BusinessValue
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Choice:
         cache: What remembering answers would cost and save; null where nothing is known of repeats.
     """
 
+        value: What the plans are worth; null where nothing has a price.
     decision: Literal["replace", "keep", "infeasible"]
     baseline: Candidate
     baseline_tuned: Candidate
@@ -87,3 +89,5 @@ class Choice:
     fallback: tuple[Config, DegradedMode] | None = None
     doubting: tuple[Composed, Distrust] | str | None = None
     cache: CacheFigures | None = None
+    payback: Payback | None = None
+    value: BusinessValue | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 from equipoise.compose.actions import Action, Answered, Reply
@@ -12,18 +13,17 @@ from equipoise.compose.certify import fixed_sequence, surest_first
 from equipoise.compose.choice import Choice, Screening
 from equipoise.compose.degrade import distrust, fallback
 from equipoise.compose.pareto import pareto
+from equipoise.compose.repay import best_untrained, repaid
 from equipoise.compose.savings import savings_of
 from equipoise.compose.screen import LIKELY_POWER
 from equipoise.compose.servable import Config
 from equipoise.compose.state import Screened, SearchState
 from equipoise.compose.wording import UNTIMED, dollars, quality_reason
+from equipoise.compose.worth import REPLACE_RATIO, business_value, no_gain, note_errors, rank, surely_worth_more
 from equipoise.core.candidate import Candidate
-from equipoise.core.estimate import Estimate
 from equipoise.core.result import NearestMiss
 from equipoise.errors import BaselineError
 from equipoise.policy.cost import usd_per_million_packed
-
-REPLACE_RATIO = 1.05
 
 
 def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
@@ -34,10 +34,13 @@ def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
     """
     deployed, tuned = list(state.entrants)[:2]
     misses = {name: _misses(state, candidate) for name, candidate in state.measured.items()}
-    keep = min((name for name in (tuned, deployed) if misses[name] is None), key=state.cost_key, default=None)
+    keep = min((name for name in (tuned, deployed) if misses[name] is None), key=partial(rank, state), default=None)
     rivals = _rivals(state, misses, keep)
     order, certified = yield from _open_certify(state, tuned, rivals)
-    chosen = min(certified, key=state.cost_key) if certified else keep
+    eligible, payback = repaid(state, certified, keep)
+    # With prices of errors the original may turn out to be worth the most, on rows that did not choose its rivals.
+    stays = (keep,) if keep is not None and (state.facts.value is not None or not eligible) else ()
+    chosen = min((*eligible, *stays), key=partial(rank, state), default=None)
     _explain_losers(state, rivals, order, certified, chosen)
     extras: dict[str, Any] = {}
     if chosen is not None:
@@ -51,6 +54,7 @@ def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
         savings = savings_of(state, entrant, extras["cache"])
         state.measured[chosen] = state.measured[chosen].model_copy(update={"savings": savings})
         yield from state.tell_best(chosen, proved=True)
+    value = business_value(state, tuned, _proved(state, misses, order, certified), (*stays, *eligible))
     return Choice(
         decision="infeasible" if chosen is None else "keep" if chosen == keep else "replace",
         baseline=state.measured[deployed],
@@ -75,6 +79,8 @@ def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
         screened=tuple(_screening(state, screened) for screened in state.screened.values()),
         race_samples="" if state.raced is None else state.raced.samples,
         nearest_miss=_nearest_miss(state) if chosen is None else None,
+        value=value,
+        payback=payback,
         **extras,
     )
 
@@ -103,17 +109,17 @@ def _open_certify(
         raise BaselineError(state.failures[-1].reason)
     for name in list(state.entrants)[:2]:
         state.set_quality(name, answered.quality)
-    points = [(state.cost_key(name)[0], state.doubt(state.screened_of(name))) for name in rivals]
+        note_errors(state, name, answered)
+    points = [(rank(state, name)[0], state.doubt(state.screened_of(name))) for name in rivals]
     front = [rivals[index] for index in pareto(points)]
-    best_alone = _best_alone(state, rivals)
+    compared = [_best_alone(state, rivals), best_untrained(state, rivals)]
     for name in rivals:
-        if name not in (*front, best_alone):
+        if name not in (*front, *compared):
             state.give_up(state.entrants[name].config, "choose", "another finalist is cheaper and surer")
     screened = {name: state.screened_of(name) for name in front}
     order = surest_first({name: (state.doubt(each), state.power(each)) for name, each in screened.items()})
-    if best_alone is not None and best_alone not in order:
-        # Behind all others, a test can cost none of them its place: it is for what composing saves over it.
-        order = (*order, best_alone)
+    # Behind all others, a test can cost none of them its place: it is for what composing, or training, saves over it.
+    order = (*order, *dict.fromkeys(name for name in compared if name is not None and name not in order))
     state.planned = len(order)
     sequence = fixed_sequence(order, alpha=1 - state.facts.confidence)
     opened: list[str] = []
@@ -127,6 +133,7 @@ def _open_certify(
                 p_value = answered.judgement.p_value
                 state.certified[name] = answered.judgement
                 state.set_quality(name, answered.quality)
+                note_errors(state, name, answered)
                 if p_value > 1 - state.facts.confidence:
                     reason = quality_reason(answered.judgement, on="certify")
                     state.give_up(state.entrants[name].config, "certify", reason)
@@ -143,7 +150,7 @@ def _best_alone(state: SearchState, rivals: list[str]) -> str | None:
     if len(alone) == len(rivals):
         return None
     likely = [name for name in alone if state.power(state.screened_of(name)) >= LIKELY_POWER]
-    return min(likely, key=state.cost_key, default=None)
+    return min(likely, key=partial(rank, state), default=None)
 
 
 def _explain_losers(
@@ -155,30 +162,27 @@ def _explain_losers(
         if name == chosen or config.name in explained:
             continue
         if name in certified:
-            state.give_up(config, "choose", f"certified, but {chosen} is cheaper")
+            better = "is cheaper" if state.facts.value is None else "is worth more"
+            state.give_up(config, "choose", f"certified, but {chosen} {better}")
         elif name not in order:
             state.give_up(config, "certify", "not tested: an earlier one in the fixed sequence did not pass")
 
 
 def _beats(state: SearchState, name: str, keep: str) -> bool:
-    """Whether a finalist is cheaper than the original, beyond the noise of the measurement."""
+    """Whether a finalist is cheaper (or, with prices, worth more) than the original, beyond the noise of measuring."""
+    if state.facts.value is not None:
+        return surely_worth_more(state, name, keep)
     mine, other = state.cost_key(name), state.cost_key(keep)
     if mine[0] != other[0] and state.facts.rate_rps is not None:
         return mine[0] * REPLACE_RATIO < other[0]
-    ratio = _ratio(state, name, keep)
+    ratio = state.ratio_to(name, keep)
     return ratio is not None and ratio.low is not None and ratio.low > REPLACE_RATIO
-
-
-def _ratio(state: SearchState, name: str, keep: str) -> Estimate | None:
-    """How many times as fast as the original, from rounds timed in turns."""
-    if state.raced is None:
-        return None
-    of_deployed = state.entrants[keep].settings.default
-    return (state.raced.ratio_to_baseline if of_deployed else state.raced.ratio_to_tuned).get(name)
 
 
 def _no_gain(state: SearchState, name: str, keep: str) -> str:
     original = "original as deployed" if state.entrants[keep].settings.default else "tuned original"
+    if state.facts.value is not None:
+        return no_gain(state, name, keep, original)
     mine, other = state.cost_key(name)[0], state.cost_key(keep)[0]
     if mine != other and state.facts.rate_rps is not None:
         if math.isinf(mine):
@@ -187,13 +191,24 @@ def _no_gain(state: SearchState, name: str, keep: str) -> str:
             f"not surely cheaper than the {original} at this traffic: {dollars(mine)} per million requests, where that "
             f"costs {dollars(other)} and less than {dollars(other / REPLACE_RATIO)} is required"
         )
-    ratio = _ratio(state, name, keep)
+    ratio = state.ratio_to(name, keep)
     if ratio is None or ratio.low is None:
         return f"timed too few rounds to say that it is cheaper than the {original}"
     return (
         f"not surely cheaper than the {original}: {ratio.value:.2f} times as fast "
         f"(95% interval {ratio.low:.2f} to {ratio.high or ratio.value:.2f}, more than {REPLACE_RATIO} is required)"
     )
+
+
+def _proved(
+    state: SearchState, misses: dict[str, str | None], order: tuple[str, ...], certified: tuple[str, ...]
+) -> dict[str, bool | None]:
+    """Of all within the limits, whether quality is proved; null where it was not tested. The original loses nothing."""
+    found: dict[str, bool | None] = {}
+    for name in (name for name, miss in misses.items() if miss is None):
+        proved = name in certified or state.entrants[name].config == state.facts.baseline
+        found[name] = True if proved else False if name in order else None
+    return found
 
 
 def _misses(state: SearchState, candidate: Candidate) -> str | None:

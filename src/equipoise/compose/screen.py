@@ -86,7 +86,8 @@ def _screen_config(state: SearchState, config: Config) -> Generator[Action, Repl
     screened = Screened(config, {(state.facts.cores, 1): points})
     keep = state.rows_per_s(state.screened[state.facts.baseline.name])
     speed = state.rows_per_s(screened)
-    if speed < HOPELESS_SPEED * keep:
+    # Where errors have a price a slower model may be worth more, which its answers tell.
+    if speed < HOPELESS_SPEED * keep and not state.errors_priced:
         state.give_up(config, "screen", f"slower: {speed:,.0f} rows/s where the tuned original does {keep:,.0f} rows/s")
         return None
     if not (yield from state.answer(screened)):

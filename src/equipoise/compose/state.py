@@ -21,12 +21,14 @@ from equipoise.compose.actions import (
 )
 from equipoise.compose.certify import Judgement, power_on
 from equipoise.compose.servable import Config, Entrant, Servable
+from equipoise.core.brief import ValueBrief
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import FloorCertificate
 from equipoise.core.estimate import Estimate
 from equipoise.core.plan import AnswerForm, DistrustAnswer
 from equipoise.core.profile import Profile, Settings
 from equipoise.core.recipe import Recipe
+from equipoise.core.value import ErrorLoss
 from equipoise.core.variant import Failure, Stage, Variant
 from equipoise.policy.cost import machines_needed, usd_per_million_correct, usd_per_million_packed
 
@@ -104,6 +106,7 @@ class SearchFacts:
         next_recipes: What is worth building of a variant that was trained.
         payback_days: Days within which training must have paid for itself at the brief's rate.
         configs_of: Runtimes and precisions for a variant.
+        value: What errors, waiting and failures cost; null where nothing has a price, and cost alone decides.
         distrust: What is wanted where the plan does not trust its answer; null for its answer.
         repeats: What is known of requests that repeat earlier ones; null for nothing.
         form: What the judged output holds; null where answers cannot be put together: several labels a row, or a
@@ -129,6 +132,7 @@ class SearchFacts:
     originals: tuple[Config, ...]
     recipes: tuple[Recipe, ...]
     configs_of: Callable[[Variant], tuple[Config, ...]]
+    value: ValueBrief | None = None
     distrust: WantedDistrust | None = None
     repeats: Repeats | None = None
     form: AnswerForm | None = None
@@ -150,6 +154,7 @@ class Screened:
         points: Its speeds by (threads, replicas).
         judgement: What the search split says of it; null with the metric `none`.
         quality: The metric on the search rows.
+        errors: What its errors on them cost; null where an error has no price.
         floor: Against the floor, by itself; null where none was given.
         unflattered: Of a composition, p-value and power on search rows that did not choose its thresholds.
     """
@@ -158,6 +163,7 @@ class Screened:
     points: dict[tuple[int, int], tuple[SpeedPoint, ...]]
     judgement: Judgement | None = None
     quality: Estimate | None = None
+    errors: ErrorLoss | None = None
     floor: FloorCertificate | None = None
     unflattered: tuple[float, float] | None = None
 
@@ -196,6 +202,7 @@ class SearchState:
         raced: What the race brought.
         loaded: What the traffic brought, by entrant name.
         certified: What the certify split says, by entrant name.
+        certified_errors: What errors on the certify rows cost, by entrant name.
         certify_actions: How it was opened, by entrant name.
         planned: Candidates in the fixed sequence, whether or not it came to all of them.
     """
@@ -215,6 +222,7 @@ class SearchState:
     raced: Raced | None = None
     loaded: dict[str, Loaded] = field(default_factory=dict)
     certified: dict[str, Judgement] = field(default_factory=dict)
+    certified_errors: dict[str, ErrorLoss] = field(default_factory=dict)
     certify_actions: dict[str, Answer] = field(default_factory=dict)
     planned: int = 0
 
@@ -269,7 +277,7 @@ class SearchState:
         self.tried += 1
         self.search_actions[screened.config.name] = action
         screened.judgement, screened.quality = answered.judgement, answered.quality
-        screened.floor = answered.floor
+        screened.floor, screened.errors = answered.floor, answered.errors
         return True
 
     def answer_certify(self, name: str, settings: Settings) -> Generator[Action, Reply, Outcome | Answered]:
@@ -380,6 +388,13 @@ class SearchState:
         """What was screened of an entrant's config."""
         return self.screened[self.entrants[name].config.name]
 
+    def ratio_to(self, name: str, original: str) -> Estimate | None:
+        """How many times as fast as the original, as deployed or tuned, from rounds timed in turns; else null."""
+        if self.raced is None:
+            return None
+        of_deployed = self.entrants[original].settings.default
+        return (self.raced.ratio_to_baseline if of_deployed else self.raced.ratio_to_tuned).get(name)
+
     def longest_batch_s(self, screened: Screened) -> float:
         """A batch longer than this passes the p99 limit, or is too long to be timed often enough to say."""
         quickest_s = min(point.batch_s for points in screened.points.values() for point in points)
@@ -409,6 +424,11 @@ class SearchState:
     def split_scale(self) -> float:
         """Certify rows for each search row."""
         return self.rows_certify / self.rows_search
+    @property
+    def errors_priced(self) -> bool:
+        """Whether an error has a price, so that a dearer model may be worth more than a cheaper one."""
+        return self.facts.value is not None and self.facts.value.usd_per_error is not None
+
 
 
 def _settings(config: Servable, lanes: tuple[int, int], point: SpeedPoint) -> Settings:

@@ -8,6 +8,7 @@ from equipoise.compose.actions import Action, Reply
 from equipoise.compose.screen import HOPELESS_POWER, LIKELY_POWER
 from equipoise.compose.servable import Entrant
 from equipoise.compose.state import Screened, SearchState
+from equipoise.compose.worth import rough_cost
 
 TUNE_UNTIL = 0.62
 """Share of the budget after which finalists keep the settings that screening found."""
@@ -31,7 +32,7 @@ def _hopeful(state: SearchState) -> list[str]:
     """The finalists: what no other beats in both cost and evidence, the surest always among them."""
     names = [name for name, screened in state.screened.items() if state.power(screened) >= HOPELESS_POWER]
     names += _surest_of_the_hopeless(state, names)
-    costs = {name: 1 / state.rows_per_s(state.screened[name]) for name in names}
+    costs = {name: rough_cost(state, state.screened[name]) for name in names}
     doubts = {name: state.doubt(state.screened[name]) for name in names}
     keep_cost = costs.get(state.facts.baseline.name, min(costs.values(), default=0.0))
     cheaper = [name for name in names if costs[name] <= 1.2 * keep_cost and name != state.facts.baseline.name]
@@ -44,10 +45,12 @@ def _hopeful(state: SearchState) -> list[str]:
     for name in cheaper:
         if name not in near_front:
             better = min((o for o in cheaper if doubts[o] <= doubts[name]), key=lambda other: costs[other])
-            state.give_up(state.screened[name].config, "choose", f"{better} is cheaper and loses no more")
+            what = "costs less, errors counted," if state.errors_priced else "is cheaper"
+            state.give_up(state.screened[name].config, "choose", f"{better} {what} and loses no more")
     for name in names:
         if name not in cheaper and name != state.facts.baseline.name:
-            state.give_up(state.screened[name].config, "choose", "no cheaper than the tuned original")
+            counted = ", errors counted" if state.errors_priced else ""
+            state.give_up(state.screened[name].config, "choose", f"no cheaper than the tuned original{counted}")
     ranked = sorted(near_front, key=lambda name: costs[name])
     likely = [name for name in ranked if state.power(state.screened[name]) >= LIKELY_POWER]
     chosen = (likely or ranked)[: FINALISTS - 1]
@@ -63,6 +66,20 @@ def _surest_of_the_hopeless(state: SearchState, hopeful: list[str]) -> list[str]
     """Where nothing is likely to pass, the one that comes nearest: to say what these data prove, and what they lack."""
     keep = state.screened[state.facts.baseline.name]
     if any(name != keep.config.name for name in hopeful):
+def _best_untrained(state: SearchState, names: list[str], chosen: list[str]) -> str | None:
+    """The cheapest likely one without training, where trained ones are finalists: what theirs must earn is told by it."""
+    if not any(state.is_trained(state.screened[name].config) for name in chosen):
+        return None
+    free = [
+        name
+        for name in names
+        if name != state.facts.baseline.name
+        and not state.is_trained(state.screened[name].config)
+        and state.power(state.screened[name]) >= LIKELY_POWER
+    ]
+    return min(free, key=lambda name: rough_cost(state, state.screened[name]), default=None)
+
+
         return []
     cheaper = [
         screened

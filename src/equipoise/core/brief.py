@@ -162,6 +162,29 @@ class HardwareBrief(Noun):
 class Brief(Noun):
     """Everything a study needs to know, as options or as one TOML file.
 
+class ValueBrief(Noun):
+    """What errors, slow answers and failures cost the business; null for what has no price.
+
+    Attributes:
+        usd_per_error: US dollars that a wrong answer costs: one price, or true class to price (0 for a class that is
+            not there).
+        usd_per_second_of_latency: US dollars for each second that an answer takes beyond the threshold.
+        latency_threshold_s: Latency that costs nothing.
+        usd_per_failed_request: US dollars that a request without an answer in time costs.
+    """
+
+    usd_per_error: float | dict[str, float] | None = None
+    usd_per_second_of_latency: float | None = Field(default=None, ge=0)
+    latency_threshold_s: float = Field(default=0.0, ge=0)
+    usd_per_failed_request: float | None = Field(default=None, ge=0)
+
+    @property
+    def given(self) -> bool:
+        """Whether anything has a price, so that net value decides and not cost alone."""
+        prices = (self.usd_per_error, self.usd_per_second_of_latency, self.usd_per_failed_request)
+        return any(price is not None for price in prices)
+
+
     Attributes:
         preprocess: How raw images or texts become the model's inputs; null where rows are tensors or columns already.
     """
@@ -174,3 +197,4 @@ class Brief(Noun):
     hardware: HardwareBrief = HardwareBrief()
     preprocess: PlacedPreprocessing | None = None
     seed: int = 0
+    value: ValueBrief = ValueBrief()

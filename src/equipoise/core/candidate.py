@@ -6,6 +6,7 @@ from equipoise.core.estimate import Estimate
 from equipoise.core.noun import Noun
 from equipoise.core.profile import LatencyQuantiles, Precision, RuntimeName
 from equipoise.core.recipe import Recipe
+from equipoise.core.value import Value
 from equipoise.core.variant import DataUse
 
 
@@ -56,6 +57,7 @@ class Candidate(Noun):
         savings: What each part saves, one part removed at a time; empty where that was not asked.
         data_use: The most of the data that went into it: nothing, rows without true answers (calibration), or rows with
             them (the thresholds of a composition).
+        value: What a million of its requests are worth; null where the brief prices nothing.
     """
 
     name: str
@@ -78,3 +80,4 @@ class Candidate(Noun):
     stages: tuple[CandidateStage, ...] = ()
     savings: tuple[Saving, ...] = ()
     data_use: DataUse = "none"
+    value: Value | None = None

@@ -15,9 +15,11 @@ from equipoise.core.estimate import Estimate
 from equipoise.errors import BriefError
 from equipoise.execute.stages import STAGE_OUTPUTS, TRUSTED
 from equipoise.preprocess.answers import OutputMeaning, decode, encode_target
+from equipoise.policy.value import error_usd_per_row
 from equipoise.preprocess.rows import Rows
 from equipoise.stats.floor import floor_test
 from equipoise.stats.metrics import Metric, metric_estimate
+from equipoise.stats.mean_test import mean_interval
 from equipoise.stats.predictions import Predictions
 
 Array = NDArray[Any]
@@ -39,6 +41,7 @@ class Judge:
         floor: Least figure that a degraded mode may have by itself; null for none.
         default: What is given where an answer is not trusted, as the data spells it; null for no default.
     """
+        usd_per_error: What an error costs: one price for all, shape (), or one for each true class, [C]; null for none.
 
     metric: Metric
     meaning: OutputMeaning
@@ -50,6 +53,7 @@ class Judge:
     floor: float | None = None
     default: str | None = None
     _claims: dict[tuple[str, int], tuple[Claim, ...]] = field(default_factory=dict)
+    usd_per_error: Array | None = None
 
     def predictions(self, outputs: dict[str, Array], split: str) -> Predictions:
         """A model's outputs to the first rows of a split, decoded."""
@@ -137,6 +141,24 @@ class Judge:
         return certificate, share
 
     def _target(self, rows: Rows) -> Array | None:
+    def error_loss(self, outputs: dict[str, Array], baseline: dict[str, Array], split: str, n: int) -> ErrorLoss | None:
+        """What a model's errors on the main rows cost, and how much more than the original's; null without a price."""
+        if self.usd_per_error is None:
+            return None
+        evidence = self.evidence(baseline, split, n)
+        rows, target = evidence.main.rows, evidence.target
+        labels = [self.predictions(outputs, split).labels, evidence.baseline.labels]
+        if target is None or labels[0] is None or labels[1] is None:
+            raise RuntimeError("a price of errors is refused where there are no true classes")
+        usd, before_usd = (
+            error_usd_per_row(each[rows], target[rows], self.usd_per_error) for each in labels if each is not None
+        )
+        groups = None if evidence.groups is None else evidence.groups[rows]
+        return ErrorLoss(
+            usd=mean_interval(usd, 0.0, groups, self.confidence),
+            more_usd=mean_interval(usd - before_usd, 0.0, groups, self.confidence),
+        )
+
         if rows.target is None or self.metric.name == "agreement":
             return None
         return encode_target(rows.target, self.meaning)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from equipoise.compose.near import Requests
 from equipoise.compose.servable import Config
-from equipoise.core.brief import LimitsBrief
+from equipoise.core.brief import LimitsBrief, ValueBrief
 from equipoise.core.variant import Variant
 from equipoise.flow.evidence import MAIN, Judge
 from equipoise.flow.traffic import Traffic
@@ -35,6 +35,7 @@ class Material:
         judge: Judges outputs on the first rows of a split; null with the metric `none`.
         traffic: The brief's traffic; null for none.
         limits: The brief's limits.
+        value: What errors, waiting and failures cost; null where nothing has a price.
         seed: For everything random.
         cores: Cores that may be used.
         environment: Digest of the environment.

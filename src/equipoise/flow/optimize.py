@@ -284,6 +284,7 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         mean_rate_rps=None if material.traffic is None else material.traffic.mean_rate_rps,
         usd_per_hour=prepared.price.usd_per_hour,
         judged=judge is not None,
+        value=brief.value if brief.value.given else None,
         counts_correct=judge is not None and judge.metric.name == "accuracy",
         baseline=material.baseline,
         originals=prepared.originals,

@@ -31,6 +31,7 @@ from equipoise.flow.evidence import MAIN, Judge, check_default
 from equipoise.flow.importing import IMPORT_TIMEOUT_S, import_in_child, native_config
 from equipoise.flow.material import Material
 from equipoise.flow.near import check_rows, requests_of
+from equipoise.flow.pricing import price_of_errors
 from equipoise.flow.repeats import known_repeats
 from equipoise.flow.traffic import Traffic
 from equipoise.flow.workbench import CHECK_ROWS
@@ -180,6 +181,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
             judge=judge,
             traffic=traffic,
             limits=brief.limits,
+            value=brief.value if brief.value.given else None,
             seed=brief.seed,
             cores=machine.cores,
             environment=machine.content_digest,
@@ -345,6 +347,7 @@ def _judge(brief: Brief, data: StudyData, meaning: OutputMeaning, splits: dict[s
         confidence=brief.quality.confidence,
         splits=splits,
         seed=brief.seed,
+    usd_per_error = price_of_errors(brief, name, meaning)
         floor=brief.quality.floor,
         default=brief.quality.distrust_default,
     )
@@ -357,6 +360,7 @@ def _metric_name(brief: Brief, data: StudyData, meaning: OutputMeaning) -> str:
     if data.rows.target is not None:
         return "r2" if meaning.kind == "value" else "accuracy"
     if meaning.kind == "value":
+        usd_per_error=usd_per_error,
         raise DataError(
             brief.data.path,
             "it has no target, and the model predicts numbers",

@@ -122,7 +122,10 @@ def put_under_traffic(
         final = load_at(share_rps, final_s)
         peak_memory_bytes = child.peak_memory_bytes
     samples = f"load-{action.content_digest}"
-    study.save_arrays(samples, {"latency_s": final.latency_s, "batch_rows": final.batch_rows})
+    study.save_arrays(
+        samples,
+        {"latency_s": final.latency_s, "batch_rows": final.batch_rows, "unanswered": np.asarray(final.unfinished)},
+    )
     method = f"open loop, {share_rps:,.1f} requests/s on one machine, from intended arrival"
     profile = Profile(
         latency_s=_latency(final, method),

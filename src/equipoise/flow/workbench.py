@@ -50,6 +50,7 @@ from equipoise.flow.traffic import put_under_traffic
 from equipoise.flow.training import checkpoint_name, progress_rows, rows_for, shown, trains, with_advice
 from equipoise.host.sandbox import Sandbox
 from equipoise.measure.session import sweep
+from equipoise.policy.value import traffic_loss
 from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
@@ -316,7 +317,7 @@ class Workbench:
         judgement, quality = self.material.judge(outputs, baseline, *rows)
         referred = action.config.untrusted == "refer"
         floor, trusted = self.material.judge.floor_of(outputs, baseline, *rows, referred=referred)
-        return Answered(judgement, quality, floor, trusted)
+        return Answered(judgement, quality, floor, trusted, self.material.judge.error_loss(outputs, baseline, *rows))
 
     def _compose(self, action: Compose) -> Composable:
         if self.material.judge is None:
@@ -343,7 +344,7 @@ class Workbench:
     def _load(self, action: Load) -> Loaded:
         if self.material.traffic is None:
             raise RuntimeError("there is no traffic to load")
-        return put_under_traffic(
+        loaded = put_under_traffic(
             action,
             self.material.traffic,
             self.study,
@@ -353,6 +354,12 @@ class Workbench:
             self.material.seed,
             self.material.limits.p99_s,
         )
+        value, samples = self.material.value, loaded.profile.samples
+        if value is None or samples is None:
+            return loaded
+        seen, limit_s = self.study.load_arrays(samples), self.material.limits.p99_s
+        loss = traffic_loss(seen["latency_s"], int(seen["unanswered"]), value.latency_threshold_s, limit_s)
+        return loaded.model_copy(update={"loss": loss})
 
     # --- children -----------------------------------------------------------------------------------------------
 

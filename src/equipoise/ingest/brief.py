@@ -15,6 +15,7 @@ from equipoise.errors import BriefError
 from equipoise.ingest.brief_keys import FILE_KEYS, KEYS, SECTIONS, BriefKey
 from equipoise.ingest.spellings import refuse_unknown, suggestion
 from equipoise.preprocess.columns import SUFFIXES as DATA_SUFFIXES
+from equipoise.ingest.value_checks import check_value
 from equipoise.preprocess.image_files import ARCHIVE_SUFFIXES
 
 MODEL_SUFFIXES = (".onnx", ".xml", ".tflite", ".skops", ".joblib", ".pkl")
@@ -205,6 +206,7 @@ def _check_together(brief: Brief, where: Mapping[str, str]) -> None:
     margins += [(f"{where['data.slices']} {column}", margin) for column, margin in brief.data.slices.items()]
     margins += [(f"{where['data.ood']} {name}", ood.max_drop) for name, ood in brief.data.ood.items()]
     for place, margin in margins:
+    check_value(brief, where)
         _check_plausible(place, margin, quality.metric)
 
 

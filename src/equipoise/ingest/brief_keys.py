@@ -21,6 +21,7 @@ SECTIONS = {
     "limits": "What must not be passed.",
     "workload": "The traffic to serve.",
     "hardware": "What a machine costs: at most one of the three; none for a dated reference price.",
+    "value": "What errors, slow answers and failures cost you: where given, the best net value within the limits wins.",
     "": "Of the study itself.",
 }
 
@@ -39,6 +40,7 @@ OOD_SET: Schema = {
     "required": ["path", "max_drop"],
     "additionalProperties": False,
 }
+NOT_NEGATIVE: Schema = {"type": "number", "minimum": 0}
 OWNED: Schema = {
     "type": "object",
     "properties": {"capex_usd": ABOVE_ZERO, "months": ABOVE_ZERO}
@@ -267,6 +269,26 @@ KEYS = (
         "{ size = { height = 224, width = 224 }, image_mean = [0.5, 0.5, 0.5], image_std = [0.5, 0.5, 0.5] }",
         "How images or texts become the model's inputs: a preprocessor_config.json, a tokenizer.json, a folder with "
         "one of them, or a table of such settings.", is_path=True,
+    ),
+    BriefKey(
+        "value.usd_per_error", "--usd-per-error", "value.usd_per_error", spellings.usd_per_error,
+        {"anyOf": [NOT_NEGATIVE, {"type": "object", "additionalProperties": NOT_NEGATIVE, "minProperties": 1}]},
+        "{ fraud = 5.0, ok = 0.1 }",
+        "US dollars that a wrong answer costs: one price, or one for each true class (fraud=5,ok=0.1 as an option).",
+    ),
+    BriefKey(
+        "value.usd_per_second_of_latency", "--usd-per-second-of-latency", "value.usd_per_second_of_latency",
+        spellings.not_negative("US dollars"), NOT_NEGATIVE, "0.001",
+        "US dollars for each second that an answer takes beyond the threshold; needs traffic.",
+    ),
+    BriefKey(
+        "value.latency_threshold_ms", "--latency-threshold-ms", "value.latency_threshold_s",
+        spellings.not_negative("milliseconds", 1e-3), NOT_NEGATIVE, "100", "Milliseconds of latency that cost nothing.",
+    ),
+    BriefKey(
+        "value.usd_per_failed_request", "--usd-per-failed-request", "value.usd_per_failed_request",
+        spellings.not_negative("US dollars"), NOT_NEGATIVE, "0.01",
+        "US dollars that a request without an answer, or with one past the p99 limit, costs; needs traffic.",
     ),
     BriefKey(
         "seed", "--seed", "seed", spellings.whole_number, {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}, "0",

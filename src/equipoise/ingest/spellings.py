@@ -100,6 +100,40 @@ def positive(unit: str, factor: float = 1.0) -> Callable[[Any, str], float]:
     return parse
 
 
+def not_negative(unit: str, factor: float = 1.0) -> Callable[[Any, str], float]:
+    """A parser of numbers that are 0 or more in `unit`, multiplied by `factor`."""
+
+    def parse(value: Any, where: str) -> float:
+        needed = f"needed a number that is 0 or more, in {unit}"
+        found = number(value, where, needed)
+        if found < 0:
+            fail(where, value, needed)
+        return found * factor
+
+    return parse
+
+
+def usd_per_error(value: Any, where: str) -> float | dict[str, float]:
+    """The price of an error: a number, or one for each true class (a table in TOML, `fraud=5,ok=0.1` in an option).
+
+    Example:
+        >>> usd_per_error("fraud=5,ok=0.1", "--usd-per-error")
+        {'fraud': 5.0, 'ok': 0.1}
+    """
+    price = not_negative("US dollars")
+    if isinstance(value, str) and "=" in value:
+        pairs = [part.rpartition("=") for part in value.split(",")]
+        repeated = sorted({name for name, _, _ in pairs if [other for other, _, _ in pairs].count(name) > 1})
+        if repeated:
+            raise BriefError(where, f"found {', '.join(repeated)} more than once", "needed each class once")
+        value = {name.strip(): usd for name, _, usd in pairs}
+    if not isinstance(value, dict):
+        return price(value, where)
+    if not value or not all(value):
+        fail(where, value, "needed a number, or true classes and their prices, such as fraud=5,ok=0.1")
+    return {name: price(usd, f"{where}.{name}") for name, usd in value.items()}
+
+
 def memory_bytes(value: Any, where: str) -> int:
     """Megabytes (of 1,000,000 bytes) to bytes."""
     return round(positive("megabytes", BYTES_PER_MB)(value, where))
