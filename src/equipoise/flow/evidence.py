@@ -12,14 +12,15 @@ from equipoise.compose.certify import Claim, Evidence, Judgement, judge
 from equipoise.core.brief import DataBrief
 from equipoise.core.certificate import FloorCertificate, Margin
 from equipoise.core.estimate import Estimate
+from equipoise.core.value import ErrorLoss
 from equipoise.errors import BriefError
 from equipoise.execute.stages import STAGE_OUTPUTS, TRUSTED
-from equipoise.preprocess.answers import OutputMeaning, decode, encode_target
 from equipoise.policy.value import error_usd_per_row
+from equipoise.preprocess.answers import OutputMeaning, decode, encode_target
 from equipoise.preprocess.rows import Rows
 from equipoise.stats.floor import floor_test
-from equipoise.stats.metrics import Metric, metric_estimate
 from equipoise.stats.mean_test import mean_interval
+from equipoise.stats.metrics import Metric, metric_estimate
 from equipoise.stats.predictions import Predictions
 
 Array = NDArray[Any]
@@ -40,8 +41,8 @@ class Judge:
         seed: For bootstraps.
         floor: Least figure that a degraded mode may have by itself; null for none.
         default: What is given where an answer is not trusted, as the data spells it; null for no default.
-    """
         usd_per_error: What an error costs: one price for all, shape (), or one for each true class, [C]; null for none.
+    """
 
     metric: Metric
     meaning: OutputMeaning
@@ -52,8 +53,8 @@ class Judge:
     seed: int
     floor: float | None = None
     default: str | None = None
-    _claims: dict[tuple[str, int], tuple[Claim, ...]] = field(default_factory=dict)
     usd_per_error: Array | None = None
+    _claims: dict[tuple[str, int], tuple[Claim, ...]] = field(default_factory=dict)
 
     def predictions(self, outputs: dict[str, Array], split: str) -> Predictions:
         """A model's outputs to the first rows of a split, decoded."""
@@ -140,7 +141,6 @@ class Judge:
         )
         return certificate, share
 
-    def _target(self, rows: Rows) -> Array | None:
     def error_loss(self, outputs: dict[str, Array], baseline: dict[str, Array], split: str, n: int) -> ErrorLoss | None:
         """What a model's errors on the main rows cost, and how much more than the original's; null without a price."""
         if self.usd_per_error is None:
@@ -159,6 +159,7 @@ class Judge:
             more_usd=mean_interval(usd - before_usd, 0.0, groups, self.confidence),
         )
 
+    def _target(self, rows: Rows) -> Array | None:
         if rows.target is None or self.metric.name == "agreement":
             return None
         return encode_target(rows.target, self.meaning)
