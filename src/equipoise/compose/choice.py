@@ -11,8 +11,8 @@ from equipoise.core.candidate import Candidate
 from equipoise.core.estimate import Estimate
 from equipoise.core.plan import BatchRule, Distrust
 from equipoise.core.result import CacheFigures, DegradedMode, NearestMiss
-from equipoise.core.variant import Failure
 from equipoise.core.value import BusinessValue
+from equipoise.core.variant import Failure
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Choice:
         doubting: The chosen plan with a last stage that may doubt, and what was proved of it; why there is none, in
             words; null where none was asked for.
         cache: What remembering answers would cost and save; null where nothing is known of repeats.
+        value: What the plans are worth; null where nothing has a price.
     """
 
-        value: What the plans are worth; null where nothing has a price.
     decision: Literal["replace", "keep", "infeasible"]
     baseline: Candidate
     baseline_tuned: Candidate
@@ -89,5 +89,4 @@ class Choice:
     fallback: tuple[Config, DegradedMode] | None = None
     doubting: tuple[Composed, Distrust] | str | None = None
     cache: CacheFigures | None = None
-    payback: Payback | None = None
     value: BusinessValue | None = None

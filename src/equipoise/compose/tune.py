@@ -66,20 +66,6 @@ def _surest_of_the_hopeless(state: SearchState, hopeful: list[str]) -> list[str]
     """Where nothing is likely to pass, the one that comes nearest: to say what these data prove, and what they lack."""
     keep = state.screened[state.facts.baseline.name]
     if any(name != keep.config.name for name in hopeful):
-def _best_untrained(state: SearchState, names: list[str], chosen: list[str]) -> str | None:
-    """The cheapest likely one without training, where trained ones are finalists: what theirs must earn is told by it."""
-    if not any(state.is_trained(state.screened[name].config) for name in chosen):
-        return None
-    free = [
-        name
-        for name in names
-        if name != state.facts.baseline.name
-        and not state.is_trained(state.screened[name].config)
-        and state.power(state.screened[name]) >= LIKELY_POWER
-    ]
-    return min(free, key=lambda name: rough_cost(state, state.screened[name]), default=None)
-
-
         return []
     cheaper = [
         screened

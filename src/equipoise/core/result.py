@@ -12,8 +12,8 @@ from equipoise.core.noun import Noun
 from equipoise.core.plan import CacheRule, Distrust
 from equipoise.core.price import Price
 from equipoise.core.splits import Splits
-from equipoise.core.variant import Failure
 from equipoise.core.value import BusinessValue
+from equipoise.core.variant import Failure
 
 SCHEMA_VERSION = 1
 
@@ -117,9 +117,8 @@ class Result(Noun):
         fallback: What answers under pressure; null where no floor was given, or nothing is faster.
         distrust: What is given where the plan does not trust its answer; null where that was not asked, or not proved.
         cache: What remembering answers would save; null where nothing is known of repeats.
-        warnings: What the person should know before relying on the answer.
         value: What the plans are worth, and how the choice hangs on the prices; null where nothing has a price.
-        payback: When training has paid for itself; null where no trained plan was certified.
+        warnings: What the person should know before relying on the answer.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -137,9 +136,8 @@ class Result(Noun):
     fallback: DegradedMode | None = None
     distrust: Distrust | None = None
     cache: CacheFigures | None = None
-    splits: Splits
-    payback: Payback | None = None
     value: BusinessValue | None = None
+    splits: Splits
     environment: Environment
     seed: int
     wall_s: float

@@ -66,7 +66,6 @@ def write_answer(
         fallback=None if choice.fallback is None else choice.fallback[1],
         distrust=choice.doubting[1] if isinstance(choice.doubting, tuple) else None,
         cache=_cache(choice, reused),
-        payback=choice.payback,
         value=choice.value,
         splits=prepared.splits,
         environment=prepared.environment,

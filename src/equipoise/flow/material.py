@@ -56,6 +56,7 @@ class Material:
     cores: int
     environment: str
     requests: Requests | None = None
+    value: ValueBrief | None = None
     train: Rows | None = None
     value: ValueBrief | None = None
 
