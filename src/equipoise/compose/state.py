@@ -421,14 +421,14 @@ class SearchState:
         return 1.0 if screened.judgement is None else power_on(screened.judgement, self.split_scale)
 
     @property
-    def split_scale(self) -> float:
-        """Certify rows for each search row."""
-        return self.rows_certify / self.rows_search
-    @property
     def errors_priced(self) -> bool:
         """Whether an error has a price, so that a dearer model may be worth more than a cheaper one."""
         return self.facts.value is not None and self.facts.value.usd_per_error is not None
 
+    @property
+    def split_scale(self) -> float:
+        """Certify rows for each search row."""
+        return self.rows_certify / self.rows_search
 
 
 def _settings(config: Servable, lanes: tuple[int, int], point: SpeedPoint) -> Settings:

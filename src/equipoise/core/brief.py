@@ -159,9 +159,6 @@ class HardwareBrief(Noun):
     owned: OwnedMachine | None = None
 
 
-class Brief(Noun):
-    """Everything a study needs to know, as options or as one TOML file.
-
 class ValueBrief(Noun):
     """What errors, slow answers and failures cost the business; null for what has no price.
 
@@ -185,6 +182,9 @@ class ValueBrief(Noun):
         return any(price is not None for price in prices)
 
 
+class Brief(Noun):
+    """Everything a study needs to know, as options or as one TOML file.
+
     Attributes:
         preprocess: How raw images or texts become the model's inputs; null where rows are tensors or columns already.
     """
@@ -195,6 +195,6 @@ class ValueBrief(Noun):
     limits: LimitsBrief = LimitsBrief()
     workload: WorkloadBrief = WorkloadBrief()
     hardware: HardwareBrief = HardwareBrief()
+    value: ValueBrief = ValueBrief()
     preprocess: PlacedPreprocessing | None = None
     seed: int = 0
-    value: ValueBrief = ValueBrief()

@@ -337,6 +337,7 @@ def _traffic(brief: Brief, trace: Trace | None) -> Traffic | None:
 
 def _judge(brief: Brief, data: StudyData, meaning: OutputMeaning, splits: dict[str, Rows]) -> Judge | None:
     name = _metric_name(brief, data, meaning)
+    usd_per_error = price_of_errors(brief, name, meaning)
     if name == "none":
         return None
     return Judge(
@@ -347,9 +348,9 @@ def _judge(brief: Brief, data: StudyData, meaning: OutputMeaning, splits: dict[s
         confidence=brief.quality.confidence,
         splits=splits,
         seed=brief.seed,
-    usd_per_error = price_of_errors(brief, name, meaning)
         floor=brief.quality.floor,
         default=brief.quality.distrust_default,
+        usd_per_error=usd_per_error,
     )
 
 
@@ -360,7 +361,6 @@ def _metric_name(brief: Brief, data: StudyData, meaning: OutputMeaning) -> str:
     if data.rows.target is not None:
         return "r2" if meaning.kind == "value" else "accuracy"
     if meaning.kind == "value":
-        usd_per_error=usd_per_error,
         raise DataError(
             brief.data.path,
             "it has no target, and the model predicts numbers",

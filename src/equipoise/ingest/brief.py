@@ -14,8 +14,8 @@ from equipoise.core.certificate import Margin
 from equipoise.errors import BriefError
 from equipoise.ingest.brief_keys import FILE_KEYS, KEYS, SECTIONS, BriefKey
 from equipoise.ingest.spellings import refuse_unknown, suggestion
-from equipoise.preprocess.columns import SUFFIXES as DATA_SUFFIXES
 from equipoise.ingest.value_checks import check_value
+from equipoise.preprocess.columns import SUFFIXES as DATA_SUFFIXES
 from equipoise.preprocess.image_files import ARCHIVE_SUFFIXES
 
 MODEL_SUFFIXES = (".onnx", ".xml", ".tflite", ".skops", ".joblib", ".pkl")
@@ -202,11 +202,11 @@ def _check_together(brief: Brief, where: Mapping[str, str]) -> None:
     if brief.limits.train_s:
         _check_training(brief, where)
     _check_degraded(brief, where)
+    check_value(brief, where)
     margins = [(where["quality.max_drop"], quality.max_drop)]
     margins += [(f"{where['data.slices']} {column}", margin) for column, margin in brief.data.slices.items()]
     margins += [(f"{where['data.ood']} {name}", ood.max_drop) for name, ood in brief.data.ood.items()]
     for place, margin in margins:
-    check_value(brief, where)
         _check_plausible(place, margin, quality.metric)
 
 
