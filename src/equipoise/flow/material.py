@@ -56,7 +56,6 @@ class Material:
     cores: int
     environment: str
     requests: Requests | None = None
-    value: ValueBrief | None = None
     train: Rows | None = None
     value: ValueBrief | None = None
 
