@@ -15,11 +15,13 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.errors import DataError
 from equipoise.host.environment import cores, memory_bytes
 from equipoise.ingest.table import Table, read_table
+from equipoise.ingest.texts import text_columns, with_tokens
 from equipoise.preprocess.fitting import derived, fitted
 from equipoise.preprocess.image_files import ImageFiles, image_files, is_images
 from equipoise.preprocess.image_rows import image_rows
 from equipoise.preprocess.images import image_sides, require_pillow
 from equipoise.preprocess.raw import Preprocessor, open_preprocessor
+from equipoise.preprocess.text import TextPreprocessor
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -46,9 +48,11 @@ class DataFiles:
         columns: Column names of CSV files that have no header.
         placed: Preprocessing; null for none. What it leaves open is told from the model.
         keep: Where what was decoded is kept.
+        besides: Columns that are not the text: the target, slices, the group.
 
     Attributes:
-        placed: Complete preprocessing; where none was given, what was found for the first images that were read.
+        placed: Complete preprocessing; where none was given, what was found for the first images that were read. The
+            columns of text are those of the first file that was read.
         classes: Classes of the first images that were read, in the order that folder readers number them; null where no
             images by class were.
 
@@ -62,12 +66,14 @@ class DataFiles:
         columns: Sequence[str] | None = None,
         placed: PlacedPreprocessing | None = None,
         keep: Keep = made_now,
+        besides: Sequence[str] = (),
     ) -> None:
         self.placed: PlacedPreprocessing | None = None
         self.classes: tuple[str, ...] | None = None
         self._spec = spec
         self._columns = columns
         self._keep = keep
+        self._besides = besides
         self._notes: list[str] = []
         self._preprocessor: Preprocessor | None = None
         if placed is not None and spec is not None:
@@ -91,9 +97,7 @@ class DataFiles:
         if is_images(path):
             return self._images(image_files(path))
         table = read_table(path, self._columns)
-        if self.placed is not None and isinstance(self.placed.settings, TextPreprocessing):
-            return self._texts(table)
-        return table
+        return self._texts(table, self._preprocessor) if isinstance(self._preprocessor, TextPreprocessor) else table
 
     def _images(self, files: ImageFiles) -> Table:
         preprocessor, settings = self._for_images(files)
@@ -121,8 +125,21 @@ class DataFiles:
             raise DataError(str(files.where), "images, with preprocessing for texts", "needed texts, or other settings")
         return self._preprocessor, self.placed.settings
 
-    def _texts(self, table: Table) -> Table:
-        raise NotImplementedError
+    def _texts(self, table: Table, preprocessor: TextPreprocessor) -> Table:
+        assert self.placed is not None, "it was opened"
+        settings = preprocessor.settings
+        if settings.columns is None and settings.input_ids in table.columns:
+            return table  # tokens already
+        if settings.columns is None:
+            settings = settings.model_copy(update={"columns": text_columns(table, self._besides)})
+            self._open(self.placed.model_copy(update={"settings": settings}))
+        found, cut = with_tokens(table, preprocessor, settings.columns or ())
+        if cut:
+            self._notes.append(
+                f"{table.source}: {cut:,} of {table.n:,} texts fill all {preprocessor.most_tokens} tokens of a row, "
+                "and may have been cut (max_length)"
+            )
+        return found
 
     def _open(self, placed: PlacedPreprocessing) -> None:
         self._preprocessor = open_preprocessor(placed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,17 @@ def find_duplicates(rows: Rows, train: Rows | None = None, calibration: Rows | N
 
     Exactly: all inputs have the same values. Nearly: rows of at least 64 numbers (images, embeddings) correlate by more
     than 0.99 after each number is brought to the same scale over the data; other rows are equal once numbers are
-    rounded to three significant digits, and spaces around text and its case are ignored.
+    rounded to three significant digits, and spaces around text and its case are ignored. Rows made from text are
+    compared by it, and not by their tokens.
 
     Args:
         rows: The data.
         train: Rows the model was trained on.
         calibration: Rows for calibration, where they come apart.
     """
+    rows = _as_told_apart(rows)
+    train = None if train is None else _as_told_apart(train)
+    calibration = None if calibration is None else _as_told_apart(calibration)
     parts = [part for part in (rows, calibration, train) if part is not None]
     starts = np.cumsum([0, *(part.n for part in parts)])
     digests = np.concatenate([row_digests(part) for part in parts])
@@ -77,6 +81,11 @@ def find_duplicates(rows: Rows, train: Rows | None = None, calibration: Rows | N
             conflicting_targets=_conflicting(rows, exact[: rows.n]),
         ),
     )
+
+
+def _as_told_apart(rows: Rows) -> Rows:
+    """Rows whose inputs are what they were made from, where that was text."""
+    return rows if rows.texts is None else replace(rows, feeds={"text": rows.texts})
 
 
 def _near_links(parts: list[Rows], starts: NDArray[np.int_], representatives: Index) -> Index:

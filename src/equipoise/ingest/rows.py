@@ -54,6 +54,7 @@ def bind_rows(
         target=None if answers is None else _target(table, answers),
         extra={name: table.require(name, "a slice or the group") for name in extra},
         population=np.full(table.n, population, dtype=object),
+        texts=table.texts,
     )
 
 

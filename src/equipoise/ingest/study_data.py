@@ -219,7 +219,13 @@ def _joined(
         target=np.concatenate(targets) if targets else None,
         extra=extra,
         population=np.concatenate([part.population for part in parts]),
+        texts=_all([part.texts for part in parts]),
     )
+
+
+def _all(texts: Sequence[Array | None]) -> Array | None:
+    there = [each for each in texts if each is not None]
+    return np.concatenate(there) if len(there) == len(texts) else None
 
 
 def _notes(main: Table, slices: dict[str, Array]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,13 @@ class Table:
             (missing ones are NaN, in float64), text as `object` arrays of `str` with None where missing.
         source: The file, for messages.
         spelled: Reads columns again as the text that stands in the file; null where the file itself says what is text.
+        texts: What some of the columns were made from, [n] of str; null where nothing was made from text.
     """
 
     columns: dict[str, Array]
     source: str
     spelled: Callable[[Sequence[str]], dict[str, Array]] | None = None
+    texts: Array | None = None
 
     @property
     def n(self) -> int:
@@ -72,7 +74,7 @@ class Table:
         guessed = [name for name in names if self.columns[name].dtype != object]
         if self.spelled is None or not guessed:
             return self
-        return Table(self.columns | self.spelled(guessed), self.source, self.spelled)
+        return replace(self, columns=self.columns | self.spelled(guessed))
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:

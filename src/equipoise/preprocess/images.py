@@ -53,6 +53,11 @@ class ImagePreprocessor:
         self._input = settings.input
         self._steps = _steps(settings)
 
+    @property
+    def filling(self) -> dict[str, int]:
+        """Nothing is filled up: all images have one size."""
+        return {}
+
     def __call__(self, raw: Sequence[Any], names: Sequence[str]) -> dict[str, Array]:
         """Decode images to one array, [n, ...] in the model's layout and type.
 

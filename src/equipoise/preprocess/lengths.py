@@ -32,9 +32,9 @@ def sequence_inputs(spec: ModelSpec) -> tuple[str, ...]:
     return () if MASK not in found or follows else found
 
 
-def lengths_of(feeds: Mapping[str, Array]) -> NDArray[np.intp]:
+def lengths_of(feeds: Mapping[str, Array], mask_name: str = MASK) -> NDArray[np.intp]:
     """Tokens of each row up to the last that is no filling, at least 1, int [n]."""
-    mask = feeds[MASK] != 0
+    mask = feeds[mask_name] != 0
     last = mask.shape[1] - np.argmax(mask[:, ::-1], axis=1)
     return np.where(mask.any(axis=1), last, 1).astype(np.intp)
 

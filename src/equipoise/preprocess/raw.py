@@ -22,6 +22,10 @@ class Preprocessor(Protocol):
     def settings(self) -> Any:
         """What it does, complete: nothing is left to be told from the model."""
 
+    @property
+    def filling(self) -> dict[str, int]:
+        """Inputs whose rows may have different lengths, each with what shorter ones are filled up with."""
+
     def __call__(self, raw: Sequence[Raw], names: Sequence[str]) -> dict[str, Array]:
         """Turn raw rows into tensors.
 

@@ -21,12 +21,14 @@ class Rows:
         target: True answers, [n] or [n, labels]; null where there are none.
         extra: Columns that are not inputs, or are also wanted beside them (slices, groups): name to [n].
         population: `main`, or the name of the out-of-distribution set that the row comes from: [n] of str.
+        texts: What `feeds` were made from, [n] of str, by which rows are told apart; null where it was no text.
     """
 
     feeds: dict[str, Array]
     target: Array | None
     extra: dict[str, Array] = field(default_factory=dict)
     population: Array = field(default_factory=lambda: np.empty(0, dtype=object))
+    texts: Array | None = None
 
     @property
     def n(self) -> int:
@@ -41,4 +43,5 @@ class Rows:
             target=None if self.target is None else self.target[index],
             extra={name: array[index] for name, array in self.extra.items()},
             population=self.population[index],
+            texts=None if self.texts is None else self.texts[index],
         )

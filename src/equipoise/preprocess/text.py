@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ INPUT_NAMES = {
     "token_type_ids": ("token_type_ids", "segment_ids", "input_type_ids"),
 }
 """Names under which models take each of the three."""
+Text = str | tuple[str, str]
 PAD_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>")
 UNBOUNDED = 512
 """Most tokens of a row where neither the settings nor the tokenizer say a limit: what BERT's positions reach to."""
@@ -40,6 +41,9 @@ class TextPreprocessor:
         settings: Complete: names of inputs, `max_length`, `dtype`.
         folder: Where the tokenizer's file lies.
 
+    Attributes:
+        most_tokens: Of a row.
+
     Raises:
         DataError: The library is not installed, or the file is not a tokenizer's.
     """
@@ -48,18 +52,18 @@ class TextPreprocessor:
         self.settings = settings
         self._tokenizer = read_tokenizer(folder / settings.tokenizer)
         own = self._tokenizer.truncation
-        self._limit = settings.max_length or (own["max_length"] if own else UNBOUNDED)
+        self.most_tokens = settings.max_length or (own["max_length"] if own else UNBOUNDED)
         self._filling = _filling(self._tokenizer) if settings.pad_token_id is None else settings.pad_token_id
         self._pairs = settings.columns is not None and len(settings.columns) == 2
         self._tokenizer.no_padding()
         if settings.truncation:
-            self._tokenizer.enable_truncation(self._limit)
+            self._tokenizer.enable_truncation(self.most_tokens)
         else:
             self._tokenizer.no_truncation()
 
     @property
     def filling(self) -> dict[str, int]:
-        """What rows are filled up with, by input, where rows of a batch may have different lengths; empty elsewhere."""
+        """What shorter rows are filled up with, by input; empty where all rows have one length."""
         settings = self.settings
         if settings.padding == "max_length":
             return {}
@@ -87,19 +91,19 @@ class TextPreprocessor:
             raise DataError(listed(names, 3), f"not every text can be encoded ({error})", "needed Unicode") from None
         lengths = np.array([len(encoding) for encoding in encodings])
         self._require_lengths(lengths, names)
-        longest = self._limit if self.settings.padding == "max_length" else int(lengths.max())
+        longest = self.most_tokens if self.settings.padding == "max_length" else int(lengths.max())
         return self._filled(encodings, longest)
 
     def _require_lengths(self, lengths: NDArray[np.int_], names: Sequence[str]) -> None:
         if (lengths == 0).any():
             place = int((lengths == 0).argmax())
             raise DataError(names[place], "a text without a single token", "needed at least a word")
-        if (lengths > self._limit).any():
-            place = int((lengths > self._limit).argmax())
+        if (lengths > self.most_tokens).any():
+            place = int((lengths > self.most_tokens).argmax())
             raise DataError(
                 names[place],
                 f"a text of {lengths[place]:,} tokens",
-                f"needed at most {self._limit:,} (max_length), or truncation",
+                f"needed at most {self.most_tokens:,} (max_length), or truncation",
             )
 
     def _filled(self, encodings: Sequence[Encoding], longest: int) -> dict[str, Array]:
@@ -206,6 +210,13 @@ def _holds_tokens(tensor: TensorSpec) -> bool:
 def _described(tensor: TensorSpec) -> str:
     axes = ", ".join("any" if axis is None else str(axis) for axis in tensor.shape[1:])
     return f"{tensor.name} ({tensor.dtype} [{axes}] a row)"
+
+
+def raw_texts(columns: Mapping[str, Array], names: Sequence[str]) -> list[Text]:
+    """The texts, or pairs of texts, of columns, row by row."""
+    if len(names) == 1:
+        return list(columns[names[0]])
+    return list(zip(*(columns[name] for name in names), strict=True))
 
 
 def _require_texts(raw: Sequence[Raw], names: Sequence[str], *, pairs: bool) -> None:
