@@ -57,7 +57,8 @@ def propose_next(facts: ModelFacts, recipe: Recipe) -> tuple[Recipe, ...]:
         facts: What the variant is.
         recipe: How it was made.
     """
-    ideas = [technique.propose(facts, recipe)[:1] for technique in _ordered() if not getattr(technique, "reshapes", False)]
+    same = [technique for technique in _ordered() if not getattr(technique, "reshapes", False)]
+    ideas = [technique.propose(facts, recipe)[:1] for technique in same]
     return tuple(recipe.then(step) for steps in ideas for step in steps)[:MOST_NEXT]
 
 

@@ -120,10 +120,10 @@ class TrainingRun:
         """Seconds left of the budget; below 0 where it has ended."""
         return self.budget_s - self.elapsed_s
 
-    def goes_on(self) -> bool:
-        """Whether another step, as long as the longest so far, still fits in the budget."""
+    def goes_on(self, times_as_long: float = 1.0) -> bool:
+        """Whether another step, so many times as long as the longest so far, still fits in the budget."""
         left_s = self.left_s
-        return left_s > 0 and left_s >= self._longest_s
+        return left_s > 0 and left_s >= times_as_long * self._longest_s
 
     def tell(
         self,
