@@ -66,7 +66,7 @@ def _show_parts(result: Result, console: Console) -> None:
     from rich.table import Table
 
     from equipoise.report.naming import accepts_text, composition_of, short_names
-    from equipoise.report.parts import cache_line, distrust_line, fallback_line
+    from equipoise.report.parts import cache_line, distrust_line, fallback_line, payback_line
     from equipoise.report.wording import NOTHING, percent
 
     found = None if result.chosen is None else composition_of(result.chosen)
@@ -85,6 +85,7 @@ def _show_parts(result: Result, console: Console) -> None:
         *([("under pressure", fallback_line(result.fallback))] if result.fallback is not None else []),
         *([("when not sure", distrust_line(result.distrust))] if result.distrust is not None else []),
         *([("memory", cache_line(result.cache))] if result.cache is not None else []),
+        *([("training", payback_line(result.payback))] if result.payback is not None else []),
     ]
     for label, line in lines:
         console.print(f"[bold]{label}:[/bold] {escape(line)}")

@@ -9,6 +9,7 @@ from equipoise.compose.actions import Answer
 from equipoise.compose.servable import Composed, Config, Entrant
 from equipoise.core.candidate import Candidate
 from equipoise.core.estimate import Estimate
+from equipoise.core.payback import Payback
 from equipoise.core.plan import BatchRule, Distrust
 from equipoise.core.result import CacheFigures, DegradedMode, NearestMiss
 from equipoise.core.value import BusinessValue
@@ -63,6 +64,7 @@ class Choice:
         fallback: The config that answers under pressure, and what was proved of it; null for none.
         doubting: The chosen plan with a last stage that may doubt, and what was proved of it; why there is none, in
             words; null where none was asked for.
+        payback: When training has paid for itself; null where no trained plan was certified.
         cache: What remembering answers would cost and save; null where nothing is known of repeats.
         value: What the plans are worth; null where nothing has a price.
     """
@@ -89,4 +91,5 @@ class Choice:
     fallback: tuple[Config, DegradedMode] | None = None
     doubting: tuple[Composed, Distrust] | str | None = None
     cache: CacheFigures | None = None
+    payback: Payback | None = None
     value: BusinessValue | None = None

@@ -16,6 +16,8 @@ from equipoise.errors import BaselineError
 SCREEN_BATCHES = (1, 8, 32, 128)
 BUILD_UNTIL, SCREEN_UNTIL = 0.45, 0.58
 """Shares of the budget after which nothing more is built, and nothing more is screened."""
+UNTRAINED_SHARE = 0.6
+"""The part of that for forms that need no training, where others are trained; the rest is for theirs."""
 SEARCH_SHARE, CERTIFY_SHARE = 0.06, 0.12
 """Shares of the budget that one pass of the baseline over a split may take; a split is cut to so many rows."""
 HOPELESS_SPEED = 0.7
@@ -53,7 +55,8 @@ def screen(state: SearchState) -> Generator[Action, Reply, None]:
     while waiting:
         item = waiting.popleft()
         # What was built at some cost is at least timed, even where the time for building is over.
-        if state.phase_is_over(BUILD_UNTIL if isinstance(item, Recipe) else SCREEN_UNTIL):
+        until = BUILD_UNTIL if isinstance(item, Recipe) else SCREEN_UNTIL
+        if state.phase_is_over(until * (UNTRAINED_SHARE if state.facts.trainings else 1.0)):
             state.give_up(item, "screen", "not tried: the budget ended first; a larger --budget would try it")
             continue
         if isinstance(item, Recipe):
@@ -69,7 +72,7 @@ def screen(state: SearchState) -> Generator[Action, Reply, None]:
         if (item.variant.artifact, item.runtime) in closed:
             state.give_up(item, "screen", f"{item.runtime} could not run it in another precision")
             continue
-        screened = yield from _screen_config(state, item)
+        screened = yield from screen_config(state, item)
         if screened is None and item.name not in state.timed:
             closed.add((item.variant.artifact, item.runtime))
         if screened is not None:
@@ -78,7 +81,8 @@ def screen(state: SearchState) -> Generator[Action, Reply, None]:
                 waiting.appendleft(again)
 
 
-def _screen_config(state: SearchState, config: Config) -> Generator[Action, Reply, Screened | None]:
+def screen_config(state: SearchState, config: Config) -> Generator[Action, Reply, Screened | None]:
+    """Time a config and have it judged on the search split; null, and noted, where it could not be or is hopeless."""
     points = yield from state.speed(config, 1, batches=SCREEN_BATCHES)
     if points is None:
         return None

@@ -19,6 +19,7 @@ from equipoise.compose.composition import compose
 from equipoise.compose.finals import load, race
 from equipoise.compose.screen import measure_baseline, screen
 from equipoise.compose.state import SearchFacts, SearchState
+from equipoise.compose.train import train
 from equipoise.compose.tune import tune
 
 
@@ -40,6 +41,7 @@ def solve(facts: SearchFacts) -> Generator[Action, Reply, Choice]:
     state = SearchState(facts, remaining_s=facts.budget_s, failures=list(facts.refused))
     yield from measure_baseline(state)
     yield from screen(state)
+    yield from train(state)
     tuned, *singles = yield from tune(state)
     composed = yield from compose(state)
     # Where the budget does not reach for all, the first ones are timed.

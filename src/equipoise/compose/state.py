@@ -315,6 +315,10 @@ class SearchState:
         """Whether a phase that may use the budget up to `share` of it must end."""
         return self.remaining_s < (1 - share) * self.facts.budget_s + self.facts.finish_s
 
+    def is_trained(self, config: Servable) -> bool:
+        """Whether this study trained it, or a part of it."""
+        return any(each.recipe.train_s > 0 for each in config.configs)
+
     def entrant(self, screened: Screened) -> Entrant:
         """A config in the setting that it would be served in."""
         lanes, point = screened.fastest(self.longest_batch_s(screened))

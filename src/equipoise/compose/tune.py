@@ -56,10 +56,28 @@ def _hopeful(state: SearchState) -> list[str]:
     chosen = (likely or ranked)[: FINALISTS - 1]
     surest = sorted((name for name in ranked if name not in chosen), key=lambda name: (doubts[name], costs[name]))
     chosen += surest[: FINALISTS - len(chosen)]
+    untrained = _best_untrained(state, names, chosen)
+    if untrained is not None and untrained not in chosen:
+        chosen = [*chosen[: FINALISTS - 1], untrained]
+        state.failures[:] = [failure for failure in state.failures if failure.name != untrained]
     for name in ranked:
         if name not in chosen:
             state.give_up(state.screened[name].config, "choose", f"the {FINALISTS} finalists are cheaper or surer")
     return chosen
+
+
+def _best_untrained(state: SearchState, names: list[str], chosen: list[str]) -> str | None:
+    """The cheapest likely one without training, where trained ones are finalists: what theirs must earn is told by it."""
+    if not any(state.is_trained(state.screened[name].config) for name in chosen):
+        return None
+    free = [
+        name
+        for name in names
+        if name != state.facts.baseline.name
+        and not state.is_trained(state.screened[name].config)
+        and state.power(state.screened[name]) >= LIKELY_POWER
+    ]
+    return min(free, key=lambda name: rough_cost(state, state.screened[name]), default=None)
 
 
 def _surest_of_the_hopeless(state: SearchState, hopeful: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from equipoise.core.certificate import Certificate, FloorCertificate, Provable
 from equipoise.core.environment import Environment
 from equipoise.core.estimate import Estimate
 from equipoise.core.noun import Noun
+from equipoise.core.payback import Payback
 from equipoise.core.plan import CacheRule, Distrust
 from equipoise.core.price import Price
 from equipoise.core.splits import Splits
@@ -118,6 +119,8 @@ class Result(Noun):
         distrust: What is given where the plan does not trust its answer; null where that was not asked, or not proved.
         cache: What remembering answers would save; null where nothing is known of repeats.
         value: What the plans are worth, and how the choice hangs on the prices; null where nothing has a price.
+        payback: When training has paid for itself; null where no trained plan was certified.
+        robustness: The original and a cheaper plan side by side on corrupted rows; null where there are none.
         warnings: What the person should know before relying on the answer.
     """
 
@@ -136,6 +139,8 @@ class Result(Noun):
     fallback: DegradedMode | None = None
     distrust: Distrust | None = None
     cache: CacheFigures | None = None
+    robustness: Robustness | None = None
+    payback: Payback | None = None
     value: BusinessValue | None = None
     splits: Splits
     environment: Environment

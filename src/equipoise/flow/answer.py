@@ -66,6 +66,8 @@ def write_answer(
         fallback=None if choice.fallback is None else choice.fallback[1],
         distrust=choice.doubting[1] if isinstance(choice.doubting, tuple) else None,
         cache=_cache(choice, reused),
+        robustness=robustness_of(choice, prepared, workbench),
+        payback=choice.payback,
         value=choice.value,
         splits=prepared.splits,
         environment=prepared.environment,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import FloorCertificate
+from equipoise.core.payback import Payback
 from equipoise.core.plan import Distrust
 from equipoise.core.result import CacheFigures, DegradedMode
 from equipoise.report.naming import composition_of, of_hundred, short_name, spoken_names
@@ -90,6 +91,26 @@ def cache_reason(cache: CacheFigures) -> str:
             f"{money(cache.usd_per_million_without)} without"
         )
     return f"its memory would cost {money(cache.memory_usd_per_million)} per million and save {money(saved)}"
+
+
+def payback_line(payback: Payback) -> str:
+    """What training cost, and when the best plan that it brought has earned that back."""
+    cost = f"{duration(payback.trained_s)} of training cost {money(payback.training_usd)}"
+    if payback.instead_of is None or payback.saved_per_million_usd is None:
+        return f"{cost}; no plan without it meets the limits"
+    other = short_name(payback.instead_of)
+    if payback.requests is None:
+        return f"{cost} and never pays for itself: {other}, which needs none, costs no more, so it is not chosen"
+    when = f"{payback.requests:,.0f} requests"
+    if payback.days is not None:
+        when += f", {significant(payback.days)} days at your rate"
+    saved = f"each million saves {money(payback.saved_per_million_usd)} against {other}, which needs none"
+    if payback.in_time:
+        return f"{cost} and has paid for itself after {when}: {saved}"
+    return (
+        f"{cost} and would pay for itself only after {when} ({payback.within_days:g} days are allowed), so it is not "
+        f"chosen: {saved}"
+    )
 
 
 def not_shown(certificate: FloorCertificate) -> str:

@@ -1,0 +1,140 @@
+"""Training: short trainings of everything that is worth one, then longer ones of what came out best.
+
+Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943): each rung has an equal part of the training time
+that is left, shared evenly among those who are still in it, and the better third go on. A student's speed does not
+change with training, so one that is no faster than the best plan that needs no training goes no further, however good
+it becomes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from equipoise.compose.actions import Action, Build, Reply
+from equipoise.compose.screen import LIKELY_POWER, SCREEN_UNTIL, screen_config
+from equipoise.compose.servable import Config
+from equipoise.compose.state import Screened, SearchState
+from equipoise.core.recipe import Recipe
+from equipoise.core.variant import Variant
+
+KEPT_SHARE = 3
+"""One of so many goes on to the next rung."""
+LEAST_TRAINING_S = 4.0
+AROUND_TRAINING_S = 3.0
+"""About what each training takes besides: a process, opening the model, saving the student."""
+USEFUL_SPEED = 1.05
+
+
+@dataclass
+class Contender:
+    """A recipe that is trained, and what came of its last training.
+
+    Attributes:
+        recipe: Without a time.
+        train_s: Seconds its last training had.
+        best: Its fastest form that is likely to pass, else the one that comes nearest; null before one was judged.
+        finished: Whether more time would change nothing.
+    """
+
+    recipe: Recipe
+    train_s: float = 0.0
+    best: Screened | None = None
+    finished: bool = False
+
+
+def train(state: SearchState) -> Generator[Action, Reply, None]:
+    """Train students, have each timed and judged on the search split, and train the most promising for longer."""
+    contenders = [Contender(recipe) for recipe in state.facts.trainings]
+    while contenders:
+        seconds = _seconds_each(state, len(contenders))
+        if seconds < LEAST_TRAINING_S and len(contenders) > 1:
+            _give_up(state, contenders.pop(), "not tried: the training time does not reach for it")
+            continue
+        for contender in contenders:
+            left_s = state.facts.train_s - state.trained_s - AROUND_TRAINING_S
+            if min(left_s, seconds) < LEAST_TRAINING_S:
+                _give_up(state, contender, "not tried: the training time ended first; more --train-minutes would")
+            elif state.phase_is_over(SCREEN_UNTIL):
+                _give_up(state, contender, "not tried: the budget ended first; a larger --budget would try it")
+            else:
+                yield from _train(state, contender, min(left_s, contender.train_s + seconds))
+        contenders = _going_on(state, contenders)
+
+
+def _seconds_each(state: SearchState, count: int) -> float:
+    """Seconds of training for each of so many: an equal part of what is left for each rung that is to come."""
+    rungs = 1 + math.ceil(math.log(count, KEPT_SHARE)) if count > 1 else 1
+    return (state.facts.train_s - state.trained_s) / rungs / count - AROUND_TRAINING_S
+
+
+def _train(state: SearchState, contender: Contender, seconds: float) -> Generator[Action, Reply, None]:
+    variant = yield from state.ask(Build(recipe=contender.recipe.training_for(seconds)))
+    contender.best, contender.train_s = None, seconds
+    if not isinstance(variant, Variant):
+        state.note(variant)
+        contender.finished = True
+        return
+    contender.finished = variant.training is not None and variant.training.finished
+    forms = yield from _forms(state, variant)
+    judged: list[Screened] = []
+    for config in forms:
+        screened = yield from screen_config(state, config)
+        judged += [] if screened is None else [screened]
+    if judged:
+        contender.best = max(judged, key=lambda each: _promise(state, each))
+
+
+def _forms(state: SearchState, variant: Variant) -> Generator[Action, Reply, list[Config]]:
+    """What a student can be served as: its converted forms; itself where there is none."""
+    built: list[Variant] = []
+    for recipe in state.facts.next_recipes(variant):
+        outcome = yield from state.ask(Build(recipe=recipe))
+        if isinstance(outcome, Variant):
+            built.append(outcome)
+        else:
+            state.note(outcome)
+    return [config for each in built or [variant] for config in state.facts.configs_of(each)]
+
+
+def _promise(state: SearchState, screened: Screened) -> tuple[bool, float, float]:
+    """What is likely to pass before what is not; of those the faster; of the others the surer."""
+    likely = state.power(screened) >= LIKELY_POWER
+    speed = state.rows_per_s(screened)
+    return likely, speed if likely else -state.doubt(screened), speed
+
+
+def _going_on(state: SearchState, contenders: list[Contender]) -> list[Contender]:
+    """Those worth a longer training: unfinished, faster than what needs none, and among the better third."""
+    fastest = _best_untrained(state)
+    rivals: list[tuple[tuple[bool, float, float], Contender]] = []
+    for contender in contenders:
+        if contender.best is None or contender.finished:
+            continue
+        if state.rows_per_s(contender.best) < USEFUL_SPEED * state.rows_per_s(fastest):
+            name = fastest.config.name
+            _give_up(state, contender, f"not trained longer: no faster than {name}, which needs no training")
+            continue
+        rivals.append((_promise(state, contender.best), contender))
+    ranked = [contender for _, contender in sorted(rivals, key=lambda pair: pair[0], reverse=True)]
+    kept = math.ceil(len(contenders) / KEPT_SHARE) if len(contenders) > 1 else 0
+    for contender in ranked[kept:]:
+        if len(contenders) > 1:
+            _give_up(state, contender, "not trained longer: others came out better after as long")
+    return ranked[:kept]
+
+
+def _best_untrained(state: SearchState) -> Screened:
+    """The fastest that needs no training and is likely to pass; the original always is."""
+    likely = [
+        screened
+        for screened in state.screened.values()
+        if not state.is_trained(screened.config) and state.power(screened) >= LIKELY_POWER
+    ]
+    return max(likely, key=state.rows_per_s, default=state.screened[state.facts.baseline.name])
+
+
+def _give_up(state: SearchState, contender: Contender, reason: str) -> None:
+    recipe = contender.recipe.training_for(contender.train_s) if contender.train_s else contender.recipe
+    state.give_up(recipe, "build", reason)
