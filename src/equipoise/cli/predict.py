@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
+FILE = click.Path(path_type=Path)
+
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Rows: .npz, .csv or .parquet.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Answers: .npz, .csv or .parquet.")
+@click.argument("bundle", type=FILE)
+@click.option("--data", required=True, type=FILE, help="Rows: .npz, .csv, .parquet; an image, a folder of them.")
+@click.option("--out", type=FILE, help="Answers: .npz, .csv or .parquet; where it is not given, they are printed.")
 @click.option("--columns", help="Column names of a CSV file without a header, separated by commas.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
-def predict(bundle: Path, data: Path, out: Path, columns: str | None, as_json: bool) -> None:
-    """Answer every row of --data with BUNDLE, a piece at a time, and write the answers to --out."""
+@click.option("--json", "as_json", is_flag=True, help="Say what was written, as JSON.")
+def predict(bundle: Path, data: Path, out: Path | None, columns: str | None, as_json: bool) -> None:
+    """Answer every row of --data with BUNDLE, a piece at a time, and write the answers to --out, or print them."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -29,13 +32,19 @@ def predict(bundle: Path, data: Path, out: Path, columns: str | None, as_json: b
     opened = read_bundle(bundle)
     shown = (TextColumn("{task.fields[rows]:,} rows"), BarColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as bar:
+    quiet = out is None or not console.is_terminal
+    with TemporaryDirectory() as folder, Progress(*shown, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task("", total=1.0, rows=0)
+        place = out or Path(folder) / "answers.csv"
         done = predict_file(
-            opened, data, out, lambda rows, share: bar.update(task, completed=share, rows=rows), header=header
+            opened, data, place, lambda rows, share: bar.update(task, completed=share, rows=rows), header=header
         )
+        if out is None:
+            printed = place.read_text(encoding="utf-8")
     seconds = time.perf_counter() - began
-    if as_json:
+    if out is None:
+        click.echo(printed, nl=False)
+    elif as_json:
         click.echo(json.dumps({"out": str(done.out), "rows": done.rows, "columns": done.columns, "seconds": seconds}))
     else:
         click.echo(f"wrote {done.rows:,} answers ({', '.join(done.columns)}) to {done.out} in {seconds:.1f} s")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from equipoise.errors import DataError
 from equipoise.execute.answers import answers
-from equipoise.execute.plan import open_plan
+from equipoise.execute.plan import OpenPlan, open_plan
 from equipoise.execute.writers import WRITERS
-from equipoise.preprocess.chunks import read_chunks
+from equipoise.host.environment import cores
+from equipoise.preprocess.chunks import Chunk, read_chunks
+from equipoise.preprocess.image_files import image_files, is_images
+from equipoise.preprocess.image_rows import image_chunks
+from equipoise.preprocess.raw import open_preprocessor
 from equipoise.store.bundle import Bundle
 
 Progress = Callable[[int, float], None]
@@ -40,12 +46,14 @@ def predict_file(
 ) -> Predicted:
     """Answer every row of a file with what a bundle serves, never holding the whole file in memory.
 
-    Rows keep their order. A table gets the columns `label` and `confidence`, or `value`; an `.npz` gets every output of
-    the model besides. The file appears when it is whole: whatever goes wrong, no half of it is left.
+    Rows keep their order. A table gets the columns `label` and `confidence`, or `value`, and for images `file` before
+    them; an `.npz` gets every output of the model besides. The file appears when it is whole: whatever goes wrong, no
+    half of it is left.
 
     Args:
         bundle: What answers.
-        data: An `.npz`, `.csv` or `.parquet` file; columns that the model does not take are ignored.
+        data: An `.npz`, `.csv` or `.parquet` file, whose columns that the model does not take are ignored; or, where
+            the bundle has preprocessing for images, an image, a folder or an archive of them.
         out: The same kinds, by its suffix; a file that is there is replaced.
         progress: Told the rows answered so far, and the share of the file that they are, 0 to 1.
         header: Column names of a CSV file that has no header.
@@ -67,10 +75,21 @@ def predict_file(
     plan = open_plan(bundle)
     rows = 0
     with writer_of(out) as writer:
-        for chunk in read_chunks(data, plan.spec, plan.rows_at_once, bundle.data.columns, header):
+        for chunk in _chunks(bundle, plan, data, header):
             outputs = plan.answer(chunk.feeds)
             columns = answers(outputs, bundle.plan, bundle.labels)
+            if chunk.names:
+                columns = {"file": np.array(chunk.names, dtype=object)} | columns
             writer.write(columns, outputs)
             rows += chunk.rows
             progress(rows, chunk.fraction)
     return Predicted(out, rows, tuple(writer.names))
+
+
+def _chunks(bundle: Bundle, plan: OpenPlan, data: Path, header: Sequence[str] | None) -> Iterator[Chunk]:
+    if not is_images(data):
+        return read_chunks(data, plan.spec, plan.rows_at_once, bundle.data.columns, header)
+    if bundle.preprocessing is None:
+        raise DataError(str(data), "images, and the bundle has no preprocessing for them", "give rows as tensors")
+    preprocessor = open_preprocessor(bundle.preprocessing)
+    return image_chunks(image_files(data), preprocessor, plan.spec, plan.rows_at_once, cores())

@@ -16,7 +16,7 @@ from equipoise.ingest.brief_keys import FILE_KEYS, KEYS, SECTIONS, BriefKey
 from equipoise.ingest.spellings import refuse_unknown, suggestion
 from equipoise.ingest.value_checks import check_value
 from equipoise.preprocess.columns import SUFFIXES as DATA_SUFFIXES
-from equipoise.preprocess.image_files import ARCHIVE_SUFFIXES
+from equipoise.preprocess.image_files import ARCHIVE_SUFFIXES, has_images
 
 MODEL_SUFFIXES = (".onnx", ".xml", ".tflite", ".skops", ".joblib", ".pkl")
 TRACE_SUFFIXES = (".csv",)
@@ -292,9 +292,10 @@ def _check_files(brief: Brief, where: Mapping[str, str]) -> None:
 
 def _check_file(where: str, path: Path, suffixes: tuple[str, ...]) -> None:
     accepted = ", ".join(suffixes)
-    images = suffixes == DATA_SUFFIXES
-    if images and (path.is_dir() or (path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES))):
-        return
+    if suffixes == DATA_SUFFIXES:
+        accepted += ", or a folder of images by class, or an archive of one"
+        if has_images(path) or (path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES)):
+            return
     if path.is_dir():
         raise BriefError(where, f"found {path}, a folder", f"needed a file ({accepted})")
     if not path.is_file():

@@ -49,11 +49,13 @@ class Chunk:
         feeds: Input name to array of shape [n, ...], in the model's dtypes.
         rows: How many.
         fraction: Share of the file that was read when these rows were, 0 to 1.
+        names: What each row is called, where rows are files of their own; else empty.
     """
 
     feeds: dict[str, Array]
     rows: int
     fraction: float
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def read_chunks(
             model does not take.
     """
     where = str(path)
-    rows = _rows_a_chunk(spec, multiple_of)
+    rows = rows_a_chunk(spec, multiple_of)
 
     def find(shapes: Shapes) -> Sources:
         plain = [name for name in shapes if name.lower() not in TARGETS]
@@ -126,7 +128,8 @@ def read_chunks(
         raise DataError(where, "no rows", "give a file with at least one row")
 
 
-def _rows_a_chunk(spec: ModelSpec, multiple_of: int) -> int:
+def rows_a_chunk(spec: ModelSpec, multiple_of: int) -> int:
+    """Rows of a piece: a multiple of a number, and about so many as `CHUNK_BYTES` hold."""
     row_bytes = sum(8 * math.prod(size or 1 for size in tensor.shape[1:]) for tensor in spec.inputs)
     wished = min(65_536, max(1, CHUNK_BYTES // row_bytes))
     return max(1, wished // multiple_of) * multiple_of

@@ -84,6 +84,13 @@ def is_images(path: Path) -> bool:
     return path.is_dir() or _is_archive(path) or path.suffix.lower() in IMAGE_SUFFIXES
 
 
+def has_images(folder: Path) -> bool:
+    """Whether there is an image in a folder, however deep; hidden ones do not count."""
+    return folder.is_dir() and any(
+        name.lower().endswith(IMAGE_SUFFIXES) and not _is_hidden(name) for name in _walked(folder)
+    )
+
+
 def image_files(path: Path) -> ImageFiles:
     """Find the images of a folder, of a `.tar.gz`, `.tar` or `.zip` archive of one, or a single one.
 

@@ -7,9 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from equipoise.core.preprocessing import ImagePreprocessing
+from equipoise.core.tensor import ModelSpec
 from equipoise.errors import DataError
+from equipoise.preprocess.binding import bind
+from equipoise.preprocess.chunks import Chunk, rows_a_chunk
 from equipoise.preprocess.image_files import ImageFiles
 from equipoise.preprocess.raw import Preprocessor
 
@@ -46,6 +51,42 @@ def image_rows(files: ImageFiles, preprocessor: Preprocessor, threads: int) -> I
                 if shapes != first:
                     raise _of_another_shape(called, shapes, first)
                 yield feeds
+
+
+def image_chunks(
+    files: ImageFiles, preprocessor: Preprocessor, spec: ModelSpec, multiple_of: int, threads: int
+) -> Iterator[Chunk]:
+    """Decode images for a model, a piece at a time.
+
+    Args:
+        files: Which.
+        preprocessor: Makes tensors of them.
+        spec: What the model takes.
+        multiple_of: Rows of a piece are a multiple of it (the last piece may be shorter).
+        threads: So many decode at the same time.
+
+    Yields:
+        The rows, with the names of their files.
+
+    Raises:
+        DataError: An image cannot be read or used, or the preprocessing is for something else.
+    """
+    if not isinstance(preprocessor.settings, ImagePreprocessing):
+        raise DataError(str(files.where), "images, and the bundle has no preprocessing for them", "give it texts")
+    rows, done, total = rows_a_chunk(spec, multiple_of), 0, len(files.names)
+    sources = {tensor.name: (tensor.name,) for tensor in spec.inputs}
+    waiting: list[dict[str, Array]] = []
+    for feeds in image_rows(files, preprocessor, threads):
+        waiting.append(feeds)
+        ready = sum(len(next(iter(piece.values()))) for piece in waiting)
+        while ready >= rows or (ready and done + ready == total):
+            count = min(rows, ready)
+            whole = {name: np.concatenate([piece[name] for piece in waiting]) for name in feeds}
+            bound = bind({name: array[:count] for name, array in whole.items()}, spec, sources, str(files.where), done)
+            waiting, ready = [{name: array[count:] for name, array in whole.items()}], ready - count
+            names = files.names[done : done + count]
+            done += count
+            yield Chunk(bound, count, done / total, names)
 
 
 def _of_another_shape(name: str, found: dict[str, tuple[int, ...]], first: dict[str, tuple[int, ...]]) -> DataError:
