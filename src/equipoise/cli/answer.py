@@ -67,6 +67,7 @@ def _show_parts(result: Result, console: Console) -> None:
 
     from equipoise.report.naming import accepts_text, composition_of, short_names
     from equipoise.report.parts import cache_line, distrust_line, fallback_line, payback_line
+    from equipoise.report.value import value_line
     from equipoise.report.wording import NOTHING, percent
 
     found = None if result.chosen is None else composition_of(result.chosen)
@@ -82,6 +83,7 @@ def _show_parts(result: Result, console: Console) -> None:
         console.print(table)
         console.print()
     lines = [
+        *([("value", value_line(result))] if result.value is not None else []),
         *([("under pressure", fallback_line(result.fallback))] if result.fallback is not None else []),
         *([("when not sure", distrust_line(result.distrust))] if result.distrust is not None else []),
         *([("memory", cache_line(result.cache))] if result.cache is not None else []),

@@ -141,6 +141,7 @@ def business_value(
             for name in ranked
         ),
         cheapest=min(choosable, key=state.cost_key),
+        priced_by_class=isinstance(prices.usd_per_error, dict),
         sensitivities=_sensitivities(hopeful, prices),
     )
 

@@ -105,9 +105,11 @@ class BusinessValue(Noun):
     Attributes:
         plans: Everything that was raced, worth most first.
         cheapest: Of those that may be chosen, the one that costs least to serve.
+        priced_by_class: Whether errors are priced class by class.
         sensitivities: One for each figure that was given.
     """
 
     plans: tuple[PlanValue, ...]
     cheapest: str
+    priced_by_class: bool
     sensitivities: tuple[Sensitivity, ...]

@@ -8,6 +8,7 @@ from equipoise.core.candidate import Candidate
 from equipoise.core.result import Result
 from equipoise.report.naming import of_hundred, said, spoken_names
 from equipoise.report.parts import composed_text, doubt_text
+from equipoise.report.value import gain_text
 from equipoise.report.wording import allowed, duration, floor_bound, metric_name, money, quality, times
 
 
@@ -33,7 +34,8 @@ def sentence(result: Result, brief: Brief) -> str:
             f"{miss.found} where {miss.needed} is needed."
         )
     if result.decision == "keep":
-        text = "Keep your model: nothing that was tried is surely cheaper and provably as good."
+        better = "cheaper" if result.value is None else "worth more"
+        text = f"Keep your model: nothing that was tried is surely {better} and provably as good."
         if not result.frontier or (all(one.recipe.is_original for one in result.frontier) and _untried(result)):
             text = "Keep your model for now: the budget ended before a cheaper form of it could be timed and proved."
         if cost.ratio is not None and cost.ratio > 1.05:
@@ -42,7 +44,7 @@ def sentence(result: Result, brief: Brief) -> str:
                 f"{money(cost.usd_per_million_baseline)} per million requests{_memory(result)}."
             )
         return text + _degraded(result)
-    parts = [_saving(result), _speed(chosen, brief)]
+    parts = [_saving(result), _worth(chosen), _speed(chosen, brief)]
     certificate = result.certificate
     if certificate is not None:
         before, after = (
@@ -75,6 +77,9 @@ def _saving(result: Result) -> str:
             "meet the limits"
         )
     full = " in full batches" if cost.basis == "packed" else ""
+    if result.value is not None and cost.ratio_tuned is not None and cost.ratio_tuned <= 1:
+        paid, before = money(cost.usd_per_million_chosen), money(cost.usd_per_million_baseline)
+        return f"{paid} instead of {before} per million requests{full}{_memory(result)}"
     text = (
         f"{money(cost.usd_per_million_chosen)} instead of {money(cost.usd_per_million_baseline)} per million requests"
         f"{full} ({times(cost.ratio)} cheaper, {times(cost.ratio_tuned)} than the original with its best settings)"
@@ -108,6 +113,11 @@ def _degraded(result: Result) -> str:
     if doubt is not None and doubt.certificate.passed and doubt.share_answered < 1:
         text += f" Where it is not sure ({of_hundred(1 - doubt.share_answered)} requests), {doubt_text(doubt)}."
     return text
+
+
+def _worth(chosen: Candidate) -> str:
+    """Of net value, where errors, waiting or failures have a price."""
+    return "" if chosen.value is None else gain_text(chosen.value.gain_usd)
 
 
 def _speed(chosen: Candidate, brief: Brief) -> str:

@@ -19,6 +19,7 @@ from equipoise.report.points import cost_of
 from equipoise.report.proof import proof
 from equipoise.report.tables import candidates, key_figures
 from equipoise.report.time_by_kind import time_by_kind
+from equipoise.report.value import value_pictures
 from equipoise.report.wording import allowed, duration, loss, metric_name, money, quality, significant, size, times
 
 DECISIONS = {
@@ -26,6 +27,11 @@ DECISIONS = {
     "keep": ("Keep what you have", "No other form of your model is clearly cheaper and still does its job."),
     "infeasible": ("Nothing meets these limits", "No way to serve your model was found that keeps all your limits."),
 }
+WORTH = {
+    "replace": ("Replace it", "A way to serve that is worth more to you was found, and it still does its job."),
+    "keep": ("Keep what you have", "Nothing else is surely worth more to you and still does its job."),
+}
+"""The same where errors, waiting or failures have a price."""
 NOTEWORTHY = 1.005
 CENT_USD = 0.01
 
@@ -110,6 +116,7 @@ def drawn(picture: Picture) -> Markup:
 
 def _sections(result: Result, details: ReportDetails) -> list[Markup]:
     pictures = [
+        *value_pictures(result),
         figures.frontier(result, details),
         figures.traffic(result, details),
         figures.latency_limit(result, details),
@@ -145,7 +152,7 @@ def _list(items: tuple[str, ...]) -> Markup:
 
 
 def _answer(result: Result, details: ReportDetails) -> Markup:
-    label, meaning = DECISIONS[result.decision]
+    label, meaning = (DECISIONS if result.value is None else DECISIONS | WORTH)[result.decision]
     usd = cost_of(result.baseline, result)
     before = "too slow" if usd is None else money(usd)
     after = money(cost_of(result.chosen, result)) if result.chosen else before
@@ -202,6 +209,9 @@ def _tiles(result: Result, details: ReportDetails) -> list[Markup]:
         shown.append((times(cost.ratio), "cheaper than your model as it is"))
     if cost.ratio_tuned is not None and cost.ratio_tuned > NOTEWORTHY:
         shown.append((times(cost.ratio_tuned), "cheaper than your model with its best settings"))
+    gain = None if chosen is None or chosen.value is None else chosen.value.gain_usd
+    if gain is not None and gain.value >= CENT_USD:
+        shown.append((money(gain.value), "more worth to you per million requests"))
     if cost.monthly_usd_baseline is not None and cost.monthly_usd_chosen is not None:
         saved = cost.monthly_usd_baseline - cost.monthly_usd_chosen
         shown += [(money(saved), "saved a month at your traffic")] if saved >= CENT_USD else []
