@@ -12,7 +12,7 @@ from equipoise.core.corruption import FAMILY_OF, STRENGTHS, Corruption
 from equipoise.corrupt.blur import disk, trail
 from equipoise.corrupt.images import ImageForm
 from equipoise.corrupt.noise import SPREADS
-from equipoise.corrupt.rows import STRENGTH, corrupted, families_of
+from equipoise.corrupt.rows import STRENGTH, Corruptible
 from equipoise.preprocess.rows import Rows
 
 NAMES = [name for name, family in FAMILY_OF.items() if family == "images"]
@@ -35,7 +35,11 @@ def rows_of(image: Any) -> Rows:
 def put_to(name: str, image: Any, strength: int | None = None, seed: int = 0) -> Any:
     if name in NEEDS_PILLOW:
         pytest.importorskip("PIL", reason="JPEG needs Pillow, of the extra images")
-    return corrupted(rows_of(image), Corruption(name=name, strength=strength), seed).feeds["image"]
+    return (
+        Corruptible(rows_of(image))
+        .corrupted(rows_of(image), Corruption(name=name, strength=strength), seed)
+        .feeds["image"]
+    )
 
 
 def distance(image: Any, other: Any) -> float:
@@ -77,7 +81,7 @@ def test_layout_and_type_change_nothing(name: str) -> None:
 
 def test_all_five_strengths_take_turns() -> None:
     image = photographs(10)
-    rows = corrupted(rows_of(image), Corruption(name="contrast"), 0)
+    rows = Corruptible(rows_of(image)).corrupted(rows_of(image), Corruption(name="contrast"), 0)
     assert rows.extra[STRENGTH].tolist() == [1, 2, 3, 4, 5] * 2
     assert set(rows.population) == {"contrast"}
     assert rows.target is not None
@@ -137,4 +141,4 @@ def test_what_images_are_is_told_from_shape_type_and_range() -> None:
     assert ImageForm.of((image / 255 - 0.5) / 0.2) is None
     assert ImageForm.of(np.zeros((4, 16), np.float32)) is None
     assert ImageForm.of(np.zeros((4, 6, 32, 32), np.uint8)) is None
-    assert families_of(rows_of(image)) == ("images",)
+    assert Corruptible(rows_of(image)).families == ("images",)

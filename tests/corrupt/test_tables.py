@@ -7,7 +7,7 @@ import pytest
 
 from equipoise.core.corruption import FAMILY_OF, STRENGTHS, Corruption
 from equipoise.corrupt.cells import SHARES
-from equipoise.corrupt.rows import corrupted, families_of, inputs_for
+from equipoise.corrupt.rows import Corruptible
 from equipoise.corrupt.text import CASE_SHARES, DROP_SHARES, TYPO_SHARES
 from equipoise.preprocess.rows import Rows
 
@@ -45,28 +45,28 @@ def test_only_columns_that_can_take_it(table: Rows, reviews: Rows) -> None:
         "offset": quantities,
         "category_typos": ("job",),
     }
-    assert {name: inputs_for(name, table) for name in TABLES} == wanted
-    assert families_of(table) == ("tables",)
-    assert families_of(reviews) == ("text",)
+    assert {name: Corruptible(table).inputs_for(name) for name in TABLES} == wanted
+    assert Corruptible(table).families == ("tables",)
+    assert Corruptible(reviews).families == ("text",)
 
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_as_many_cells_as_the_strength_says(table: Rows, name: str, strength: int) -> None:
-    found = corrupted(table, Corruption(name=name, strength=strength), 0)
+    found = Corruptible(table).corrupted(table, Corruption(name=name, strength=strength), 0)
     column = "job" if name == "category_typos" else "pay"
     before, after = table.feeds[column], found.feeds[column]
     known = np.array([value is not None for value in before[:, 0]])
     changed = (before != after)[known].mean()
     assert changed == pytest.approx(SHARES[strength - 1], abs=4 * np.sqrt(SHARES[strength - 1] / N))
-    untouched = set(table.feeds) - set(inputs_for(name, table))
+    untouched = set(table.feeds) - set(Corruptible(table).inputs_for(name))
     assert all(table.feeds[column] is found.feeds[column] for column in untouched)
     assert all(table.feeds[column].dtype == found.feeds[column].dtype for column in table.feeds)
 
 
 def test_what_is_done_to_a_cell(table: Rows) -> None:
     def after(name: str, column: str) -> tuple[np.ndarray, np.ndarray]:
-        found = corrupted(table, Corruption(name=name, strength=5), 1).feeds[column]
+        found = Corruptible(table).corrupted(table, Corruption(name=name, strength=5), 1).feeds[column]
         changed = found != table.feeds[column]
         return found[changed], table.feeds[column][changed]
 
@@ -81,14 +81,14 @@ def test_what_is_done_to_a_cell(table: Rows) -> None:
     assert np.allclose(pay - was, 2 * (high - low))
     jobs, was = after("category_typos", "job")
     assert not {"clerk", "nurse", None} & set(jobs)
-    flags = corrupted(table, Corruption(name="unit_x10", strength=5), 1).feeds["mixed"][:, 1]
+    flags = Corruptible(table).corrupted(table, Corruption(name="unit_x10", strength=5), 1).feeds["mixed"][:, 1]
     assert set(flags) == {0.0, 1.0}
 
 
 def test_numbers_stay_within_their_type() -> None:
     small = np.arange(100, dtype=np.int8).reshape(-1, 1)
     rows = Rows({"x": small}, None, {}, np.full(100, "main", dtype=object))
-    found = corrupted(rows, Corruption(name="unit_x10", strength=5), 0).feeds["x"]
+    found = Corruptible(rows).corrupted(rows, Corruption(name="unit_x10", strength=5), 0).feeds["x"]
     assert found.dtype == np.int8
     assert found.max() == 127
 
@@ -98,7 +98,7 @@ def test_text_changes_as_often_as_the_strength_says(reviews: Rows, strength: int
     words = SENTENCE.split()
 
     def each(name: str) -> list[list[str]]:
-        found = corrupted(reviews, Corruption(name=name, strength=strength), 0).feeds["text"]
+        found = Corruptible(reviews).corrupted(reviews, Corruption(name=name, strength=strength), 0).feeds["text"]
         return [text.split() for text in found]
 
     spelt = each("typos")
@@ -117,9 +117,9 @@ def test_text_changes_as_often_as_the_strength_says(reviews: Rows, strength: int
 
 def test_missing_text_stays_missing(reviews: Rows) -> None:
     reviews.feeds["text"][7] = None
-    assert corrupted(reviews, Corruption(name="typos", strength=5), 0).feeds["text"][7] is None
+    assert Corruptible(reviews).corrupted(reviews, Corruption(name="typos", strength=5), 0).feeds["text"][7] is None
 
 
 def test_a_corruption_that_no_input_can_take_is_refused(reviews: Rows) -> None:
     with pytest.raises(ValueError, match="no input can take gaussian_noise"):
-        corrupted(reviews, Corruption(name="gaussian_noise"), 0)
+        Corruptible(reviews).corrupted(reviews, Corruption(name="gaussian_noise"), 0)

@@ -34,18 +34,21 @@ class Claim:
     """That a candidate loses less than a margin on certain rows.
 
     Attributes:
-        name: `main`, `sex=Female`, or the name of an out-of-distribution set; unique within the evidence.
+        name: `main`, `sex=Female`, or the name of an out-of-distribution set or of a corruption; unique within the
+            evidence.
         kind: `metric` for the one claim on the rows of the brief's own distribution.
         margin: The loss that would be too much.
         rows: Indices into the evidence's rows.
         column: Of a slice, the column it is a value of; null for the part of the name before `=`.
+        counts: Whether a candidate that does not prove it is refused; else it is tested to be looked at.
     """
 
     name: str
-    kind: Literal["metric", "slice", "ood"]
+    kind: Literal["metric", "slice", "ood", "corruption"]
     margin: Margin
     rows: NDArray[np.intp]
     column: str | None = None
+    counts: bool = True
 
     @property
     def pool(self) -> str:
@@ -143,10 +146,10 @@ def judge(candidate: Predictions, evidence: Evidence, seed: int = 0) -> Judgemen
         spared = claim.kind == "slice" and evidence.small_slices != "block" and _is_small(test)
         if spared:
             small.append(claim)
-        else:
+        elif claim.counts:
             tests[claim.name] = test
         if claim.kind != "metric":
-            verdicts.append(_verdict(claim, test, evidence.alpha, counts=not spared))
+            verdicts.append(_verdict(claim, test, evidence.alpha, counts=claim.counts and not spared))
     if evidence.small_slices == "pool":
         for pooled in _pools(small):
             tests[pooled.name] = _test(pooled, candidate, evidence, seed)

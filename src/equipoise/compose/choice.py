@@ -56,6 +56,7 @@ class Choice:
         ratio: Of the chosen plan to the tuned baseline, from rounds timed in turns.
         rows_certify: Rows of the certify split that candidates answered.
         certify_actions: How the certify split was answered, by entrant name, the tuned baseline among them.
+        search_actions: How the search split was answered, by config name, the baseline first.
         sustained_rps: Requests a second that one machine answers within the limit, by name; empty without traffic.
         batch_rules: How requests are put together under the brief's traffic, by name; empty without traffic.
         screened: What screening found, for the report.
@@ -83,6 +84,7 @@ class Choice:
     ratio: Estimate | None
     rows_certify: int
     certify_actions: dict[str, Answer]
+    search_actions: dict[str, Answer]
     sustained_rps: dict[str, float]
     batch_rules: dict[str, BatchRule]
     screened: tuple[Screening, ...]

@@ -70,6 +70,7 @@ def choose(state: SearchState) -> Generator[Action, Reply, Choice]:
         ratio=None if chosen is None or state.raced is None else state.raced.ratio_to_tuned.get(chosen),
         rows_certify=state.rows_certify,
         certify_actions=state.certify_actions,
+        search_actions=state.search_actions,
         sustained_rps={
             name: loaded.profile.sustained_rps
             for name, loaded in state.loaded.items()

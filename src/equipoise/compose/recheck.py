@@ -156,7 +156,8 @@ def small_slices_of(certified: Certificate) -> SmallSlices:
     """What became of small slices when the certificate was written, as its verdicts show."""
     if any(verdict.name.endswith("=(pooled small)") for verdict in certified.slices):
         return "pool"
-    spared = any(verdict.verdict != "within" and not verdict.blocks for verdict in certified.slices)
+    slices = [verdict for verdict in certified.slices if verdict.kind == "slice"]
+    spared = any(verdict.verdict != "within" and not verdict.blocks for verdict in slices)
     return "report" if spared else "block"
 
 

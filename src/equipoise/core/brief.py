@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from equipoise.core.certificate import Margin
+from equipoise.core.corruption import Corruption
 from equipoise.core.noun import Noun
 from equipoise.core.plan import DistrustAnswer
 from equipoise.core.preprocessing import PlacedPreprocessing
@@ -61,6 +62,7 @@ class DataBrief(Noun):
         group: Column whose equal values belong together (a patient, a user).
         slices: Column name to the largest drop on each of its values.
         ood: Name to out-of-distribution set.
+        corrupt: Corruptions that rows are put to, as further sets.
         small_slices: What to do with slices that have too few rows for a verdict.
         real_golden_rows: Put real rows, not synthetic ones, into the bundle's golden answers.
         data_use: The most of the data that may go into what is made: nothing, rows without their true answers, or both.
@@ -75,6 +77,7 @@ class DataBrief(Noun):
     group: str | None = None
     slices: dict[str, Margin] = Field(default_factory=dict)
     ood: dict[str, OodSet] = Field(default_factory=dict)
+    corrupt: tuple[Corruption, ...] = ()
     small_slices: Literal["block", "report", "pool"] = "block"
     real_golden_rows: bool = False
     data_use: DataUse = "labelled"

@@ -26,11 +26,11 @@ class Margin(Noun):
 
 
 class SliceVerdict(Noun):
-    """The verdict on one slice of the data, or on one out-of-distribution set.
+    """The verdict on one slice of the data, on one out-of-distribution set, or on one set of corrupted rows.
 
     Attributes:
-        name: `sex=Female`, or the name of the out-of-distribution set.
-        kind: Which of the two it is.
+        name: `sex=Female`, the name of the out-of-distribution set, or the corruption: `jpeg`, `jpeg:3`.
+        kind: Which of the three it is.
         margin: The drop that was allowed.
         n: Rows that were compared.
         needed: Rows that would have been needed, where there were too few.
@@ -40,7 +40,7 @@ class SliceVerdict(Noun):
     """
 
     name: str
-    kind: Literal["slice", "ood"]
+    kind: Literal["slice", "ood", "corruption"]
     margin: Margin
     n: int
     needed: int | None

@@ -19,7 +19,7 @@ class CheckedClaim(Noun):
         name: `files`, `golden answers`, or the certificate's own: `main`, `sex=Female`, the name of an
             out-of-distribution set.
         kind: What is claimed: that no file changed, that golden answers are the same here, or a loss within a margin on
-            the rows of the metric, of a slice, or of an out-of-distribution set.
+            the rows of the metric, of a slice, of an out-of-distribution set, or of corrupted rows.
         outcome: `fails` where it is not proved again, for whatever reason; `not tested` where what it takes was not
             given.
         verdict: Of a loss: `within` the margin, `worse` (evidence of harm), or `too few` rows to say.
@@ -35,7 +35,7 @@ class CheckedClaim(Noun):
     """
 
     name: str
-    kind: Literal["files", "answers", "metric", "slice", "ood"]
+    kind: Literal["files", "answers", "metric", "slice", "ood", "corruption"]
     outcome: Outcome
     verdict: SliceVerdictName | None = None
     margin: Margin | None = None

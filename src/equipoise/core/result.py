@@ -12,6 +12,7 @@ from equipoise.core.noun import Noun
 from equipoise.core.payback import Payback
 from equipoise.core.plan import CacheRule, Distrust
 from equipoise.core.price import Price
+from equipoise.core.robustness import Robustness
 from equipoise.core.splits import Splits
 from equipoise.core.value import BusinessValue
 from equipoise.core.variant import Failure

@@ -58,15 +58,19 @@ def rescaled(cells: Array, mask: NDArray[np.bool_], factor: float) -> Array:
     return np.where(mask, _like(cells * np.float64(factor), cells), cells)
 
 
-def shifted(cells: Array, mask: NDArray[np.bool_]) -> Array:
+def shifted(cells: Array, mask: NDArray[np.bool_], like: Array) -> Array:
     """Cells on a scale with another zero, as Celsius and Kelvin have: twice the width of the column's middle half up.
 
-    The width is of each column by itself; where the middle half is one number, it is the standard deviation.
+    Args:
+        cells: A column or matrix.
+        mask: Which cells, of that shape.
+        like: Rows that tell the width, of each column by itself; where the middle half is one number, it is the
+            standard deviation.
     """
-    known = cells.astype(np.float64)
+    known = like.astype(np.float64)
     low, high = np.nanquantile(known, [0.25, 0.75], axis=0)
     width = np.where(high > low, high - low, np.nanstd(known, axis=0))
-    return np.where(mask, _like(known + OFFSET_RANGES * width, cells), cells)
+    return np.where(mask, _like(cells + OFFSET_RANGES * width, cells), cells)
 
 
 def has_unit(cells: Array) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from equipoise.errors import BundleError
 from equipoise.flow.before_after import before_and_after
 from equipoise.flow.bundling import write_plan_bundle
 from equipoise.flow.prepare import Prepared
+from equipoise.flow.robustness import robustness_of
 from equipoise.flow.sentence import sentence
 from equipoise.flow.workbench import Workbench
 from equipoise.policy.cost import break_even_rps, monthly_usd
@@ -262,9 +263,10 @@ def _warnings(choice: Choice, prepared: Prepared, reused: int) -> tuple[str, ...
         )
     if duplicates.conflicting_targets:
         warnings.append(f"{duplicates.conflicting_targets:,} repeated rows have another target than the first")
-    if prepared.judge is not None and choice.rows_certify < prepared.splits.certify:
+    certify = prepared.material.splits["certify"].n
+    if prepared.judge is not None and choice.rows_certify < certify:
         warnings.append(
-            f"the budget allowed {choice.rows_certify:,} of the {prepared.splits.certify:,} certify rows; "
+            f"the budget allowed {choice.rows_certify:,} of the {certify:,} certify rows; "
             "a larger --budget proves tighter margins"
         )
     return tuple(warnings)

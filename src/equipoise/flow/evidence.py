@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from equipoise.compose.certify import Claim, Evidence, Judgement, judge
 from equipoise.core.brief import DataBrief
 from equipoise.core.certificate import FloorCertificate, Margin
+from equipoise.core.corruption import Corruption
 from equipoise.core.estimate import Estimate
 from equipoise.core.value import ErrorLoss
 from equipoise.errors import BriefError
@@ -41,6 +42,7 @@ class Judge:
         seed: For bootstraps.
         floor: Least figure that a degraded mode may have by itself; null for none.
         default: What is given where an answer is not trusted, as the data spells it; null for no default.
+        corruptions: Those whose sets are among the rows.
         usd_per_error: What an error costs: one price for all, shape (), or one for each true class, [C]; null for none.
     """
 
@@ -53,6 +55,7 @@ class Judge:
     seed: int
     floor: float | None = None
     default: str | None = None
+    corruptions: tuple[Corruption, ...] = ()
     usd_per_error: Array | None = None
     _claims: dict[tuple[str, int], tuple[Claim, ...]] = field(default_factory=dict)
 
@@ -178,6 +181,16 @@ class Judge:
             claims += [
                 Claim(name, "ood", ood.max_drop, np.flatnonzero(rows.population == name))
                 for name, ood in self.data.ood.items()
+            ]
+            claims += [
+                Claim(
+                    each.set_name,
+                    "corruption",
+                    each.max_drop or self.max_drop,
+                    np.flatnonzero(rows.population == each.set_name),
+                    counts=each.blocks,
+                )
+                for each in self.corruptions
             ]
             self._claims[key] = tuple(claims)
         return self._claims[key]

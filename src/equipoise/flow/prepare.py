@@ -17,6 +17,7 @@ from equipoise.compress.base import ModelFacts
 from equipoise.compress.build import MORE_DATA, data_use_of
 from equipoise.compress.propose import propose_next, propose_recipes, propose_trainings
 from equipoise.core.brief import Brief
+from equipoise.core.corruption import Corruption
 from equipoise.core.environment import Environment
 from equipoise.core.plan import AnswerForm
 from equipoise.core.preprocessing import PlacedPreprocessing
@@ -27,6 +28,7 @@ from equipoise.core.splits import Splits
 from equipoise.core.variant import DataUse, Failure, Variant
 from equipoise.errors import BriefError, DataError, ModelError, SandboxError
 from equipoise.flow.children import open_child
+from equipoise.flow.corrupting import with_corruptions
 from equipoise.flow.evidence import MAIN, Judge, check_default
 from equipoise.flow.importing import IMPORT_TIMEOUT_S, import_in_child, native_config
 from equipoise.flow.material import Material
@@ -157,10 +159,12 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     # In random order: where the budget allows some of the rows, it takes the first.
     shuffle = np.random.default_rng(brief.seed).permutation
     rows = {"search": data.rows.take(shuffle(index.search)), "certify": data.rows.take(shuffle(index.certify))}
+    corrupted = with_corruptions(brief, rows, baseline, study, data.preprocessing)
+    rows = corrupted.splits
     asked = requests_of(trace, index.certify)
     if asked is not None:
         rows["trace"] = data.rows.take(asked[1])
-    judge = _judge(brief, data, meaning, rows)
+    judge = _judge(brief, data, meaning, rows, corrupted.corruptions)
     variants = {"model": original} | {source: variant for source, (_, variant) in alternatives.items()}
     facts = {"model": model} | {source: imported for source, (imported, _) in alternatives.items()}
     recipes, refused = _allowed(_recipes(facts, machine, propose_recipes), brief.data.data_use)
@@ -201,7 +205,13 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         columns=data.columns,
         preprocessing=data.preprocessing,
         repeats=known_repeats(brief.workload, trace, None if traffic is None else traffic.mean_rate_rps),
-        warnings=(*model.warnings, *data.warnings, *([note] if note else []), *_composing_note(brief)),
+        warnings=(
+            *model.warnings,
+            *data.warnings,
+            *corrupted.notes,
+            *([note] if note else []),
+            *_composing_note(brief),
+        ),
     )
 
 
@@ -335,7 +345,13 @@ def _traffic(brief: Brief, trace: Trace | None) -> Traffic | None:
     return Traffic(workload.rate_rps, workload.rate_rps, workload)
 
 
-def _judge(brief: Brief, data: StudyData, meaning: OutputMeaning, splits: dict[str, Rows]) -> Judge | None:
+def _judge(
+    brief: Brief,
+    data: StudyData,
+    meaning: OutputMeaning,
+    splits: dict[str, Rows],
+    corruptions: tuple[Corruption, ...],
+) -> Judge | None:
     name = _metric_name(brief, data, meaning)
     usd_per_error = price_of_errors(brief, name, meaning)
     if name == "none":
@@ -350,6 +366,7 @@ def _judge(brief: Brief, data: StudyData, meaning: OutputMeaning, splits: dict[s
         seed=brief.seed,
         floor=brief.quality.floor,
         default=brief.quality.distrust_default,
+        corruptions=corruptions,
         usd_per_error=usd_per_error,
     )
 

@@ -80,7 +80,7 @@ def brief_from_options(**options: Any) -> Brief:
     Args:
         options: Option to value as it was spelled, `None` where it was not given. The names are those of the command
             line without dashes: `model`, `data`, `target`, `max_drop`, `p99_ms`, `owned` ...; the repeatable ones
-            (`alternative`, `slice`, `ood`) take a list.
+            (`alternative`, `slice`, `ood`, `corrupt`) take a list.
 
     Raises:
         BriefError: An option is missing, of the wrong type or out of range, two contradict each other, or a file that
@@ -206,6 +206,9 @@ def _check_together(brief: Brief, where: Mapping[str, str]) -> None:
     margins = [(where["quality.max_drop"], quality.max_drop)]
     margins += [(f"{where['data.slices']} {column}", margin) for column, margin in brief.data.slices.items()]
     margins += [(f"{where['data.ood']} {name}", ood.max_drop) for name, ood in brief.data.ood.items()]
+    margins += [(f"{where['data.corrupt']} {each.name}", each.max_drop) for each in brief.data.corrupt if each.max_drop]
+    if both := sorted({each.set_name for each in brief.data.corrupt} & set(brief.data.ood)):
+        raise BriefError(where["data.ood"], f"found the name {both[0]!r}", "needed another: it is a corruption's")
     for place, margin in margins:
         _check_plausible(place, margin, quality.metric)
 

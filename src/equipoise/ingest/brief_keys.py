@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from equipoise.ingest import spellings
+from equipoise.ingest import corruptions, spellings
 from equipoise.ingest.preprocess_settings import preprocessing
 
 Schema = Mapping[str, Any]
@@ -174,6 +174,12 @@ KEYS = (
         "data.ood", "--ood", "data.ood", spellings.ood_sets, {"type": "object", "additionalProperties": OOD_SET},
         '{ winter = { path = "winter.npz", max_drop = 0.02 } }',
         "Further sets of rows, from other conditions, each with its own largest drop.",
+    ),
+    BriefKey(
+        "corrupt", "--corrupt", "data.corrupt", corruptions.corruptions, corruptions.SCHEMA,
+        '[{ name = "gaussian_noise" }, { name = "jpeg", strength = 3, max_drop = 0.02 }]',
+        "Standard corruptions that the rows are put to, as further sets: a name or `all`; a strength from 1 to 5, or "
+        "all five; a largest drop of its own, or `report` to block nothing.",
     ),
     BriefKey(
         "quality.metric", "--metric", "quality.metric", spellings.metric,

@@ -36,6 +36,7 @@ STAGES = {
     "choose": "not chosen",
     "certify": "not proved",
 }
+KINDS = {"slice": "slice", "ood": "other data", "corruption": "corrupted rows"}
 VERDICTS = {"within": "✓ within", "worse": "✗ worse", "too few": "? too few rows"}
 
 
@@ -90,7 +91,7 @@ def slices(certificate: Certificate) -> Markup:
     rows = [
         (
             s.name,
-            "other data" if s.kind == "ood" else "slice",
+            KINDS[s.kind],
             allowed(certificate.metric, s.margin),
             _with_interval(s.difference, lambda value: loss(certificate.metric, value)),
             rows_text(s.n, s.needed),
