@@ -32,8 +32,9 @@ def _option(key: BriefKey) -> click.Option:
 def _optimize(source: Path, out: Path | None, resume: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Find the cheapest way to serve SOURCE within the limits, prove it, and write a bundle.
 
-    SOURCE is a model (.onnx, .xml, .tflite, .skops, or with --trust .joblib and .pkl) or a brief (.toml), which
-    options override; with --resume it may be left out.
+    SOURCE is a model (.onnx, .xml, .tflite, .pt2, .skops, or with --trust .joblib and .pkl), a function of yours that
+    makes a PyTorch module (module:function), or a brief (.toml), which options override; with --resume it may be left
+    out.
 
     Exit status: 0 to replace or keep the model, 2 for wrong input, 3 where nothing meets the limits, 130 when
     interrupted.

@@ -20,7 +20,7 @@ from equipoise.registry import techniques
 from equipoise.store.artifacts import artifact_bytes, artifact_digest
 from equipoise.telemetry import silence
 
-TOOLS = ("nncf", "numpy", "onnx", "onnxruntime", "openvino", "scikit-learn", "skl2onnx", "skops")
+TOOLS = ("nncf", "numpy", "onnx", "onnxruntime", "onnxscript", "openvino", "scikit-learn", "skl2onnx", "skops", "torch")
 MORE_DATA: tuple[DataUse, ...] = ("none", "unlabelled", "labelled")
 
 

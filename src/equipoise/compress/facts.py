@@ -7,7 +7,17 @@ from pathlib import Path
 
 from equipoise.compress.base import ModelFacts
 from equipoise.compress.ensembles import ensemble_size
-from equipoise.compress.tools import IR_FILE, ONNX_FILE, TFLITE_FILE, load_sklearn, open_natively, read_ir, tool
+from equipoise.compress.tools import (
+    IR_FILE,
+    ONNX_FILE,
+    TFLITE_FILE,
+    TORCH_FILE,
+    load_sklearn,
+    load_torch,
+    open_natively,
+    read_ir,
+    tool,
+)
 from equipoise.core.environment import Environment
 from equipoise.core.variant import Format
 from equipoise.onnx_tensors import nodes
@@ -21,7 +31,7 @@ def model_facts(artifact: Path, environment: Environment) -> ModelFacts:
     """Look into an artifact folder.
 
     Args:
-        artifact: Folder that holds `model.onnx`, `model.xml`, `model.tflite` or `model.skops`.
+        artifact: Folder that holds `model.onnx`, `model.xml`, `model.tflite`, `model.pt2` or `model.skops`.
         environment: The machine that the model is to run on.
 
     Returns:
@@ -45,6 +55,10 @@ def _contents(artifact: Path) -> tuple[Format, dict[str, int], int | None]:
         with tool("onnx"):
             model = onnx.load(artifact / ONNX_FILE, load_external_data=False)
         return "onnx", dict(Counter(node.op_type for node in nodes(model))), None
+    if (artifact / TORCH_FILE).is_file():
+        from equipoise.runtimes.torch_program import operators as operators_of
+
+        return "torch", operators_of(load_torch(artifact)[0]), None
     model, _ = load_sklearn(artifact)
     steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
     operators = dict(Counter(type(step).__name__ for step in [*steps[:-1], final_estimator(model)]))

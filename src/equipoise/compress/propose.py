@@ -13,9 +13,16 @@ from equipoise.registry import techniques
 MOST_RECIPES, MOST_NEXT = 20, 4
 # What usually pays most on CPUs comes first; a technique of a stranger comes after ours.
 ORDER = (
-    "free_batch", "onnx_form", "int8_nncf", "smaller_forest", "int8_static", "linear_form", "int8_dynamic",
+    "free_batch", "onnx_form", "torch_openvino", "torch_onnx", "int8_nncf", "smaller_forest", "int8_static",
+    "linear_form", "int8_dynamic",
     "graph_cleanup", "fp16",
 )  # fmt: skip
+
+
+TORCH_OPERATORS = {
+    "conv1d": "Conv", "conv2d": "Conv", "conv3d": "Conv", "linear": "Gemm", "matmul": "MatMul", "mm": "MatMul",
+    "bmm": "MatMul", "addmm": "Gemm", "lstm": "LSTM", "gru": "GRU", "softmax": "Softmax", "embedding": "Gather",
+}  # fmt: skip
 
 
 def propose_recipes(facts: ModelFacts, source: str) -> tuple[Recipe, ...]:
@@ -33,7 +40,9 @@ def propose_recipes(facts: ModelFacts, source: str) -> tuple[Recipe, ...]:
     base = Recipe(source=source)
     first = [base.then(step) for step in _in_turns(facts, base)]
     ordered: list[Recipe] = []
-    if facts.format == "sklearn":  # ONNX forms first: nearly always the faster ones
+    if facts.format == "torch":
+        ordered = first + [recipe.then(step) for recipe in first for step in _next_steps(facts, recipe)]
+    elif facts.format == "sklearn":  # ONNX forms first: nearly always the faster ones
         forms = [[recipe.then(step) for step in _next_steps(facts, recipe)] for recipe in first]
         converted = [form[0] if form else recipe for recipe, form in zip(first, forms, strict=True)]
         ordered = [*converted, *(recipe for recipe, form in zip(first, forms, strict=True) if form)]
@@ -79,9 +88,26 @@ def _next_steps(facts: ModelFacts, recipe: Recipe) -> list[Step]:
     if facts.format == "onnx" and last.technique == "graph_cleanup":
         wanted = ("int8_nncf", "int8_static")
         return [step for name in wanted for step in _of(installed.get(name), facts, recipe)[:1]]
+    if last.technique == "torch_onnx":
+        exported = replace(facts, format="onnx", operators=_as_onnx(facts.operators))
+        names = ("int8_nncf", "int8_static", "int8_dynamic", "fp16")
+        proposals = [_of(installed.get(name), exported, recipe) for name in names]
+        return [step for turn in zip_longest(*proposals) for step in turn if step is not None]
     if last.technique == "free_batch":
         return [step for name in ("int8_nncf", "fp16") for step in _of(installed.get(name), facts, recipe)]
     return []
+
+
+def _as_onnx(operators: dict[str, int]) -> dict[str, int]:
+    """Roughly what torch's exporter will make of a program's operators: enough to tell what is worth trying."""
+    found: dict[str, int] = {}
+    for name, count in operators.items():
+        exported = TORCH_OPERATORS.get(name, name)
+        found[exported] = found.get(exported, 0) + count
+    if "scaled_dot_product_attention" in operators:
+        count = operators["scaled_dot_product_attention"]
+        found |= {"MatMul": found.get("MatMul", 0) + 2 * count, "Softmax": found.get("Softmax", 0) + count}
+    return found
 
 
 def _of(technique: Technique | None, facts: ModelFacts, recipe: Recipe) -> list[Step]:

@@ -8,14 +8,14 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from equipoise.core.profile import Settings
+from equipoise.core.profile import Precision, Settings
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import EquipoiseError, TechniqueError
 from equipoise.onnx_tensors import nodes
@@ -25,7 +25,7 @@ from equipoise.registry import runtimes
 from equipoise.telemetry import silence
 
 ONNX_FILE, IR_FILE, SKOPS_FILE, SPEC_FILE = "model.onnx", "model.xml", "model.skops", "spec.json"
-TFLITE_FILE = "model.tflite"
+TFLITE_FILE, TORCH_FILE = "model.tflite", "model.pt2"
 ONE_FILE_BYTES = 1_900_000_000  # protobuf holds at most 2 GiB in one file
 LONGEST_REASON = 400
 
@@ -200,16 +200,43 @@ def load_sklearn(source: Path) -> tuple[Any, ModelSpec]:
     return load_estimator(source), ModelSpec.model_validate_json((source / SPEC_FILE).read_bytes())
 
 
+def load_torch(source: Path) -> tuple[Any, ModelSpec]:
+    """Load the exported program of an artifact folder and its spec.
+
+    Raises:
+        TechniqueError: It holds no PyTorch program.
+    """
+    from equipoise.runtimes.torch_program import load_program
+
+    if not (source / TORCH_FILE).is_file():
+        raise TechniqueError(f"works on PyTorch programs; {source.name} holds {_names(source)}")
+    return load_program(source)
+
+
+@contextmanager
+def quiet_torch() -> Iterator[None]:
+    """Keep torch's exporters from writing what speaks to their own developers."""
+    torch_log = logging.getLogger("torch")
+    level = torch_log.level
+    torch_log.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        torch_log.setLevel(level)
+
+
 def open_natively(artifact: Path) -> Any:
     """Open an artifact in the runtime of its own format, one thread, one replica.
 
     Raises:
         ModelError: It cannot be opened.
     """
-    name, precision = {
-        ONNX_FILE: ("onnxruntime", "f32"), IR_FILE: ("openvino", "f32"), TFLITE_FILE: ("openvino", "f32"),
-        SKOPS_FILE: ("sklearn", "f64"),
-    }[next(file for file in (IR_FILE, TFLITE_FILE, SKOPS_FILE, ONNX_FILE) if (artifact / file).is_file())]  # fmt: skip
+    natives: dict[str, tuple[str, Precision]] = {
+        IR_FILE: ("openvino", "f32"), TFLITE_FILE: ("openvino", "f32"), SKOPS_FILE: ("sklearn", "f64"),
+        TORCH_FILE: ("torch", "f32"), ONNX_FILE: ("onnxruntime", "f32"),
+    }  # fmt: skip
+    name, precision = next(native for file, native in natives.items() if (artifact / file).is_file())
     settings = Settings(runtime=name, precision=precision, threads=1, replicas=1, batch=1)
     return runtimes()[name].open(artifact, settings)
 

@@ -27,7 +27,9 @@ class ModelBrief(Noun):
     """The model under study.
 
     Attributes:
-        path: A `.onnx`, `.xml` (its `.bin` beside it), `.tflite`, `.skops`, `.joblib` or `.pkl` file.
+        path: A `.onnx`, `.xml` (its `.bin` beside it), `.tflite`, `.pt2`, `.skops`, `.joblib` or `.pkl` file; or
+            `module:function`, which makes a PyTorch module.
+        state_dict: Weights of a PyTorch module; null where the function that makes it loads them.
         alternatives: Other models that the person already has for the same job.
         output: Which output is judged; null where there is only one that can be.
         output_kind: What that output holds; null to tell from its type and values.
@@ -36,6 +38,7 @@ class ModelBrief(Noun):
     """
 
     path: str
+    state_dict: str | None = None
     alternatives: tuple[str, ...] = ()
     output: str | None = None
     output_kind: OutputKind | None = None

@@ -11,7 +11,7 @@ from equipoise.core.recipe import Recipe
 from equipoise.core.tensor import ModelSpec
 from equipoise.core.training import TrainingRecord
 
-Format = Literal["onnx", "openvino", "tflite", "sklearn"]
+Format = Literal["onnx", "openvino", "tflite", "sklearn", "torch"]
 DataUse = Literal["none", "unlabelled", "labelled"]
 Stage = Literal["build", "convert", "screen", "time", "load", "choose", "certify"]
 

@@ -27,8 +27,8 @@ def optimize(
     """Find the cheapest way to serve a model within the limits, prove it, and write result, report and bundle.
 
     Args:
-        source: A model (`.onnx`, `.xml`, `.tflite`, `.skops`, `.joblib`, `.pkl`) or a brief (`.toml`); null with
-            `resume`.
+        source: A model (`.onnx`, `.xml`, `.tflite`, `.pt2`, `.skops`, `.joblib`, `.pkl`), `module:function`, or a
+            brief (`.toml`); null with `resume`.
         out: Folder for the answer; null for a new folder beside the current one's other studies.
         resume: Folder of an interrupted study to go on with.
         watcher: Called with a `flow.progress.Progress` at every step.
@@ -63,6 +63,7 @@ def check(
     *,
     data: PathLike,
     baseline: PathLike | None = None,
+    state_dict: PathLike | None = None,
     columns: str | Sequence[str] | None = None,
     ood: Mapping[str, PathLike] | None = None,
     **options: Any,
@@ -73,6 +74,7 @@ def check(
         bundle: Folder of the bundle.
         data: New rows with true answers: a `.npz`, `.csv` or `.parquet` file.
         baseline: The model that the bundle was made from; null for the weaker claim about the bundle alone.
+        state_dict: Weights of a `baseline` that is `module:function`.
         columns: Column names of CSV files that have no header: a list, or `"age,sex,label"`.
         ood: Name of an out-of-distribution set of the certificate to a file of new rows of it.
         options: Others of the command line, without dashes: `target="label"`, `group="patient"`, `trust=True`,
@@ -91,6 +93,7 @@ def check(
     wish = CheckWish(
         data=Path(data),
         baseline=_path(baseline),
+        state_dict=_path(state_dict),
         columns=None if columns is None else names(columns, "columns"),
         ood={name: Path(path) for name, path in (ood or {}).items()},
         **options,
@@ -152,7 +155,7 @@ def profile(model: PathLike, *, out: PathLike | None = None, **options: Any) -> 
     """Find out which layers and operators of a model cost what on this machine.
 
     Args:
-        model: A `.onnx`, `.xml`, `.tflite`, `.skops`, `.joblib` or `.pkl` file.
+        model: A `.onnx`, `.xml`, `.tflite`, `.pt2`, `.skops`, `.joblib` or `.pkl` file.
         out: Folder for `anatomy.json` and `anatomy.html`; null to write nothing.
         options: The command line's options without dashes: `data="rows.npz"`, or `length=128`,
             `shape={"image": (3, 224, 224)}`; `runtime="openvino"`, `precision="bf16"`, `batch=8`, `threads=2` ...

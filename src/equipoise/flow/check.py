@@ -45,6 +45,7 @@ class CheckWish:
         data: New rows, with true answers: a file, or a folder or archive of images, as a study takes it.
         baseline: The model that the bundle was made from; null for the weaker claim about the bundle alone.
         trust: Whether `baseline` may be a file that can execute code.
+        state_dict: Weights of a `baseline` that is `module:function`.
         target: Column of the true answers; null to look for `label`, then `y`.
         columns: Column names of CSV files that have no header.
         group: Column whose equal values belong together; needed where the certificate is by group.
@@ -57,6 +58,7 @@ class CheckWish:
     data: Path
     baseline: Path | None = None
     trust: bool = False
+    state_dict: Path | None = None
     target: str | None = None
     columns: tuple[str, ...] | None = None
     group: str | None = None
@@ -173,7 +175,7 @@ class _Study:
         if wish.baseline is None:
             alone = recheck_alone(self.metric, places, answers, target, groups, certified, wish.seed)
             return (*alone, *untested), (WEAKER, *notes)
-        original = original_answers(wish.baseline, wish.trust, self.tables[MAIN], self._bound)
+        original = original_answers(wish.baseline, wish.trust, self.tables[MAIN], self._bound, wish.state_dict)
         evidence = Evidence(
             metric=self.metric,
             baseline=judge.decoded(original, rows.target),

@@ -18,11 +18,17 @@ from equipoise.store.artifacts import artifact_bytes, artifact_digest
 IMPORT_TIMEOUT_S = 300.0
 TABLE_ROWS = 256
 """Rows of the data that a reader sees, to tell the types of a scikit-learn model's columns."""
-NATIVE = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "openvino", "sklearn": "sklearn"}
+NATIVE = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "openvino", "sklearn": "sklearn", "torch": "torch"}
 
 
 def import_in_child(
-    path: Path, recipe: Recipe, trust: bool, table: Table | None, folder: Path, log: Path
+    path: Path,
+    recipe: Recipe,
+    trust: bool,
+    table: Table | None,
+    folder: Path,
+    log: Path,
+    state: Path | None = None,
 ) -> tuple[ImportedModel, Variant]:
     """Read a model and write its artifact.
 
@@ -33,6 +39,7 @@ def import_in_child(
         table: Rows of the data; null where they must become what the model takes first.
         folder: An existing, empty folder for the artifact.
         log: File that receives what the process prints.
+        state: Weights of a PyTorch module, where they are not in its file.
 
     Raises:
         ModelError: The file is damaged, hostile, not a model, of a kind that cannot be served, or ended its reader.
@@ -40,7 +47,9 @@ def import_in_child(
     with Sandbox(log) as child:
         try:
             head = None if table is None else table.head(TABLE_ROWS)
-            model: ImportedModel = child.call(import_model, path, trust, folder, head, timeout_s=IMPORT_TIMEOUT_S)
+            model: ImportedModel = child.call(
+                import_model, path, trust, folder, head, state, timeout_s=IMPORT_TIMEOUT_S
+            )
         except SandboxError as error:
             raise ModelError(str(path), f"reading it ended with: {error}", "check the file") from error
     return model, Variant(

@@ -27,6 +27,7 @@ from equipoise.flow.training import trains
 from equipoise.flow.workbench import Workbench
 from equipoise.host.environment import environment
 from equipoise.ingest.brief import brief_from_options, brief_from_toml
+from equipoise.ingest.factory import factory_file, is_factory
 from equipoise.ingest.openvino import model_files
 from equipoise.registry import techniques
 from equipoise.store.artifacts import artifact_digest
@@ -124,7 +125,7 @@ def optimize_brief(brief: Brief, folder: Path, *, resume: bool = False, watcher:
         "version": version("equipoise"),
         "brief": brief.content_digest,
         "environment": environment().content_digest,
-        "model": _files_digest(brief.model.path, *brief.model.alternatives),
+        "model": _files_digest(_written(brief.model.path), brief.model.state_dict, *brief.model.alternatives),
         "data": _files_digest(
             brief.data.path,
             brief.data.calibration,
@@ -330,13 +331,18 @@ def _saved_brief(folder: Path, options: Mapping[str, Any]) -> Brief:
         raise BriefError(
             str(saved), f"not a brief of this version ({error.error_count()} errors)", "begin anew in another folder"
         ) from None
-    if brief.model.trust and not options.get("trust"):
+    if (brief.model.trust or is_factory(brief.model.path)) and not options.get("trust"):
         raise BriefError(
             f"--resume {folder}",
-            f"its study opens pickles ({brief.model.path} or an alternative), which can run any code",
+            f"its study opens pickles or modules ({brief.model.path} or an alternative), which can run any code",
             "give --trust again if you made them yourself",
         )
     return brief
+
+
+def _written(model: str) -> str | None:
+    """The file that a model is in, or that of the function which makes it; null where that is an installed module's."""
+    return str(factory_file(model) or "") or None if is_factory(model) else model
 
 
 def _files_digest(*paths: str | None) -> str:
@@ -362,7 +368,8 @@ def _files_digest(*paths: str | None) -> str:
 
 def new_folder(source: Path) -> Path:
     """A folder in the current one that is not there yet, named after a model or a brief."""
-    base = Path(f"equipoise-{source.stem}")
+    name = source.name.rpartition(":")[2] if is_factory(str(source)) else source.stem
+    base = Path(f"equipoise-{name}")
     numbered = (base if count == 1 else base.with_name(f"{base.name}-{count}") for count in range(1, 10_000))
     return next(folder for folder in numbered if not folder.exists())
 

@@ -24,7 +24,9 @@ BATCH = 16
 TIMEOUT_S = 3600.0
 
 
-def original_answers(path: Path, trust: bool, table: Table, bound: Callable[[ModelSpec], Rows]) -> dict[str, Array]:
+def original_answers(
+    path: Path, trust: bool, table: Table, bound: Callable[[ModelSpec], Rows], state: Path | None = None
+) -> dict[str, Array]:
     """Read a model and have it answer, each in a process of its own, in its native runtime and precision.
 
     Args:
@@ -32,6 +34,7 @@ def original_answers(path: Path, trust: bool, table: Table, bound: Callable[[Mod
         trust: Whether files that can execute code may be opened.
         table: Rows of the data.
         bound: Binds all rows to what a model takes.
+        state: Weights of a PyTorch module, where they are not in its file.
 
     Returns:
         Output name to [n, ...].
@@ -44,7 +47,7 @@ def original_answers(path: Path, trust: bool, table: Table, bound: Callable[[Mod
     with tempfile.TemporaryDirectory(prefix="equipoise-check-") as work:
         folder, log = Path(work) / "artifact", Path(work) / "log"
         folder.mkdir()
-        model, variant = import_in_child(path, Recipe(), trust, table, folder, log)
+        model, variant = import_in_child(path, Recipe(), trust, table, folder, log, state)
         config, rows = native_config(variant, machine), bound(model.spec)
         batch = model.spec.fixed_batch or BATCH
         settings = Settings(

@@ -256,11 +256,21 @@ def _import(
         return _imported.validate_python(entry.value["model"]), Variant.model_validate(entry.value["variant"])
     folder = study.new_folder()
     log = study.log(f"import-{recipe.source}")
-    model, variant = import_in_child(path, recipe, brief.model.trust, table, folder, log)
+    weights = brief.model.state_dict if recipe.source == "model" else None
+    state = None if weights is None else Path(weights)
+    model, variant = import_in_child(path, recipe, brief.model.trust, _inputs(brief, table), folder, log, state)
     study.keep_artifact(folder, variant.artifact)
     value = {"model": _imported.dump_python(model, mode="json"), "variant": variant.model_dump(mode="json")}
     study.record(key, value, elapsed_s=0.0)
     return model, variant
+
+
+def _inputs(brief: Brief, table: Table | None) -> Table | None:
+    """The rows without the true answers, which no model is fed."""
+    if table is None or brief.data.target is None:
+        return table
+    columns = {name: array for name, array in table.columns.items() if name != brief.data.target}
+    return Table(columns, table.source, table.spelled) if columns else table
 
 
 def _source_name(path: Path, taken: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import psutil
 
 from equipoise.core.environment import Environment
 
-COMPUTING_LIBRARIES = ("nncf", "numpy", "onnx", "onnxruntime", "openvino", "scikit-learn", "skl2onnx")
+COMPUTING_LIBRARIES = ("nncf", "numpy", "onnx", "onnxruntime", "openvino", "scikit-learn", "skl2onnx", "torch")
 INFERENCE_FLAGS = frozenset(
     {
         "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni",

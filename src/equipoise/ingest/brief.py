@@ -9,16 +9,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from equipoise.core.brief import Brief
+from equipoise.core.brief import Brief, ModelBrief
 from equipoise.core.certificate import Margin
 from equipoise.errors import BriefError
 from equipoise.ingest.brief_keys import FILE_KEYS, KEYS, SECTIONS, BriefKey
+from equipoise.ingest.factory import is_factory
 from equipoise.ingest.spellings import refuse_unknown, suggestion
 from equipoise.ingest.value_checks import check_value
 from equipoise.preprocess.columns import SUFFIXES as DATA_SUFFIXES
 from equipoise.preprocess.image_files import ARCHIVE_SUFFIXES, has_images
 
-MODEL_SUFFIXES = (".onnx", ".xml", ".tflite", ".skops", ".joblib", ".pkl")
+MODEL_SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".skops", ".joblib", ".pkl")
+STATE_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
 TRACE_SUFFIXES = (".csv",)
 LARGEST_PLAUSIBLE_DROP = 0.5
 EXCLUSIVE = (("hardware.price", "hardware.instance", "hardware.owned"), ("workload.rate", "workload.trace"))
@@ -144,6 +146,8 @@ def _from_folder(folder: Path, value: Any) -> Any:
         return [_from_folder(folder, path) for path in value]
     if isinstance(value, dict):  # a table of settings, which may name a file
         return value | {"tokenizer": _from_folder(folder, value["tokenizer"])} if "tokenizer" in value else value
+    if isinstance(value, str) and is_factory(value) and not value.rpartition(":")[0].endswith(".py"):
+        return value  # a module of the import path
     return str(folder / value) if isinstance(value, str) and value else value
 
 
@@ -278,7 +282,13 @@ def _check_plausible(where: str, margin: Margin, metric: str | None) -> None:
 
 def _check_files(brief: Brief, where: Mapping[str, str]) -> None:
     model, data = brief.model, brief.data
-    files: list[tuple[str, str, tuple[str, ...]]] = [(where["model.path"], model.path, MODEL_SUFFIXES)]
+    files: list[tuple[str, str, tuple[str, ...]]] = []
+    if is_factory(model.path):
+        _check_factory(model, where)
+    else:
+        files.append((where["model.path"], model.path, MODEL_SUFFIXES))
+    if model.state_dict is not None:
+        files.append((where["model.state_dict"], model.state_dict, STATE_SUFFIXES))
     files += [(where["model.alternatives"], path, MODEL_SUFFIXES) for path in model.alternatives]
     files += [(where["data.path"], data.path, DATA_SUFFIXES)]
     files += [
@@ -291,6 +301,16 @@ def _check_files(brief: Brief, where: Mapping[str, str]) -> None:
         files.append((where["workload.trace"], brief.workload.trace, TRACE_SUFFIXES))
     for place, path, suffixes in files:
         _check_file(place, Path(path), suffixes)
+
+
+def _check_factory(model: ModelBrief, where: Mapping[str, str]) -> None:
+    """A function runs code: a file may name one only where the person at the keyboard says that they trust it."""
+    if where["model.path"] != "MODEL" and not model.trust:
+        raise BriefError(
+            where["model.path"],
+            f"found {model.path}, a function whose module runs on this machine",
+            "give --trust on the command line if it is your own, or name it there instead of the brief",
+        )
 
 
 def _check_file(where: str, path: Path, suffixes: tuple[str, ...]) -> None:

@@ -101,8 +101,14 @@ def _choice(*words: str) -> dict[str, Any]:
 KEYS = (
     BriefKey(
         "model.path", "--model", "model.path", spellings.text, TEXT, '"model.onnx"',
-        "The model: .onnx, .xml (OpenVINO), .tflite, .skops, or a pickle (.joblib, .pkl) that you trust.",
+        "The model: .onnx, .xml (OpenVINO), .tflite, .pt2, .skops, a pickle that you trust (.joblib, .pkl), or "
+        "module:function, which makes a PyTorch module.",
         required=True, is_path=True,
+    ),
+    BriefKey(
+        "model.state_dict", "--state-dict", "model.state_dict", spellings.text, TEXT, '"weights.safetensors"',
+        "Weights of the PyTorch module that module:function makes: .safetensors, or what torch.save wrote.",
+        is_path=True,
     ),
     BriefKey(
         "model.alternatives", "--alternative", "model.alternatives", spellings.paths,

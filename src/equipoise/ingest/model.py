@@ -8,12 +8,14 @@ from pathlib import Path
 from equipoise.core.tensor import ModelSpec
 from equipoise.core.variant import Format
 from equipoise.errors import ModelError
+from equipoise.ingest.factory import is_factory
 from equipoise.ingest.table import Table
 from equipoise.preprocess.answers import ClassLabel
 from equipoise.preprocess.meaning import Task
 
 PICKLE_SUFFIXES = (".joblib", ".pkl")
 OPENVINO_SUFFIXES = (".xml", ".tflite")
+TORCH_SUFFIX = ".pt2"
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class ImportedModel:
     Attributes:
         format: What kind of artifact was written.
         spec: What it takes and gives.
-        operators: ONNX operator type to number of nodes, OpenVINO's for IR and TensorFlow Lite; for scikit-learn, class
-            name of each step to 1.
+        operators: ONNX operator type to number of nodes, OpenVINO's for IR and TensorFlow Lite, ATen's for
+            PyTorch; for scikit-learn, class name of each step to 1.
         estimators: Trees of a scikit-learn ensemble's final step, boosting rounds for boosted ones; null for others.
         quantized: Whether it computes in integers already.
         class_labels: Classes in the order of its probabilities, where the file says them.
@@ -44,22 +46,36 @@ class ImportedModel:
     warnings: tuple[str, ...] = ()
 
 
-def import_model(path: Path, trust: bool, folder: Path, table: Table | None) -> ImportedModel:
+def import_model(
+    path: Path, trust: bool, folder: Path, table: Table | None, state: Path | None = None
+) -> ImportedModel:
     """Read a model, check it, and write its artifact.
 
-    Nothing in the file is run: a pickle is opened only where `trust` says so, and is kept as skops. Meant to run in a
+    Nothing in a file is run: a pickle is opened only where `trust` says so, and is kept as skops. What does run is a
+    function that the person names as the maker of a PyTorch module. Meant to run in a
     child process with a memory cap, since a hostile file may still crash or fill its reader.
 
     Args:
-        path: A `.onnx`, `.xml` (its `.bin` beside it), `.tflite`, `.skops`, `.joblib` or `.pkl` file.
+        path: A `.onnx`, `.xml` (its `.bin` beside it), `.tflite`, `.pt2`, `.skops`, `.joblib` or `.pkl` file; or
+            `module:function`, which makes a PyTorch module.
         trust: Whether files that can execute code may be opened.
         folder: An existing, empty folder for the artifact.
-        table: Rows of the data, which say the types of a scikit-learn model's columns; a few are enough.
+        table: Rows of the data, which say the types of a scikit-learn model's columns, and what a PyTorch module takes;
+            a few are enough.
+        state: Weights of a PyTorch module; null where its maker loads them.
 
     Raises:
         ModelError: The file is damaged, hostile, not a model, or of a kind that cannot be served.
     """
+    if is_factory(str(path)):
+        from equipoise.ingest.torch import import_module
+
+        return import_module(str(path), state, folder, table)
     suffix = path.suffix.lower()
+    if suffix == TORCH_SUFFIX:
+        from equipoise.ingest.torch import import_program
+
+        return import_program(path, folder)
     if suffix == ".onnx":
         from equipoise.ingest.onnx import import_onnx
 
@@ -72,7 +88,7 @@ def import_model(path: Path, trust: bool, folder: Path, table: Table | None) -> 
         raise ModelError(
             str(path),
             f"found a file of the kind {suffix or 'without suffix'}",
-            f"needed .onnx, {', '.join(OPENVINO_SUFFIXES)}, .skops, {', '.join(PICKLE_SUFFIXES)}",
+            f"needed .onnx, {', '.join(OPENVINO_SUFFIXES)}, {TORCH_SUFFIX}, .skops, {', '.join(PICKLE_SUFFIXES)}",
         )
     if suffix in PICKLE_SUFFIXES and not trust:
         raise ModelError(

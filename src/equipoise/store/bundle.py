@@ -39,6 +39,7 @@ FORMAT_FILES: dict[str, frozenset[str]] = {
     "openvino": frozenset({"model.xml", "model.bin"}),
     "tflite": frozenset({"model.tflite"}),
     "sklearn": frozenset({"model.skops", "spec.json"}),
+    "torch": frozenset({"model.pt2", "spec.json"}),
 }
 EXECUTABLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth", ".py", ".so"})
 
