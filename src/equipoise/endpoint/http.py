@@ -39,6 +39,7 @@ class Limits:
         rows: Rows that it asks about.
         elements: Numbers or texts of one of its arrays.
         depth: Lists within lists.
+        pixels: Of one image, as it is sent.
         body_s: Seconds until its body is whole: one that never comes would hold its connection, and a shutdown, open.
         together_bytes: Bytes of all bodies, of all requests, that are not whole yet.
     """
@@ -48,6 +49,7 @@ class Limits:
     rows: int = 100_000
     elements: int = 8_000_000
     depth: int = 16
+    pixels: int = 50_000_000
     body_s: float = 60.0
     together_bytes: int = 1 << 30
 

@@ -37,9 +37,9 @@ from equipoise.endpoint.http import (
 from equipoise.endpoint.logs import Access, Log
 from equipoise.endpoint.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, raw_request, timeout_s
 from equipoise.endpoint.openapi import openapi
-from equipoise.endpoint.rows import MILLISECOND, predict_request, predict_response
+from equipoise.endpoint.raw import RawRows
+from equipoise.endpoint.rows import MILLISECOND, predict_response
 from equipoise.endpoint.templates import Templates
-from equipoise.endpoint.values import parsed
 from equipoise.errors import (
     BadRequest,
     Unavailable,
@@ -88,6 +88,7 @@ class Rest:
         self._log = log or Log("none")
         self._limits = limits or Limits()
         self._room = Room(self._limits.together_bytes)
+        self._raw = RawRows(self._limits)
         self._templates: dict[tuple[str, str], Templates] = {}
         self._router = Router()
         self._extensions = Extensions(engine, self._limits, statistics, repository)
@@ -225,7 +226,7 @@ class Rest:
         plan = self._engine.plan(call.names["model"])
         body = await call.body(self._limits)
         self._refuse_early(call, plan, body)
-        request = predict_request(parsed(body), plan, self._limits)
+        request = await self._raw.read(call.headers, body, plan)
         answer = await self._answer(call, request, plan.name, plan.version)
         return await _packed(call, json_response(predict_response(answer, plan)))
 

@@ -37,16 +37,35 @@ def predict_request(body: Any, plan: LoadedPlan, limits: Limits) -> InferRequest
     Raises:
         BadRequest: They are not rows, or not for this model.
     """
+    rows = rows_of_body(body)
+    if not isinstance(rows, list) or not rows:
+        raise BadRequest("found no rows; needed a list of objects with named features, or a list of lists")
+    require_rows("rows", [len(rows)], limits)
+    return with_rows(body, _named(rows, plan, limits) if isinstance(rows[0], dict) else _nested(rows, plan, limits))
+
+
+def rows_of_body(body: Any) -> Any:
+    """What stands in the place of rows, unchecked.
+
+    Raises:
+        BadRequest: Something else stands beside it.
+    """
     fields = body if isinstance(body, dict) else {"rows": body}
     strange = [key for key in fields if key not in KEYS]
     if strange:
         raise BadRequest(f"found {listed(strange)}; needed a list of rows, or an object with {listed(KEYS)}")
-    rows = fields.get("rows")
-    if not isinstance(rows, list) or not rows:
-        raise BadRequest("found no rows; needed a list of objects with named features, or a list of lists")
-    require_rows("rows", [len(rows)], limits)
+    return fields.get("rows")
+
+
+def with_rows(body: Any, inputs: dict[str, Array]) -> InferRequest:
+    """A request for rows that were read, with what its body says besides.
+
+    Raises:
+        BadRequest: Something of that cannot be used.
+    """
+    fields = body if isinstance(body, dict) else {}
     return InferRequest(
-        inputs=_named(rows, plan, limits) if isinstance(rows[0], dict) else _nested(rows, plan, limits),
+        inputs=inputs,
         outputs=None,
         priority=priority(fields.get("priority")),
         deadline_s=timeout_s(fields.get("timeout_ms"), MILLISECOND, "milliseconds"),

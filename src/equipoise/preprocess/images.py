@@ -117,6 +117,7 @@ def decoded(content: bytes, name: str, grey: bool = False) -> Image:
     """
     from PIL import ImageOps
 
+    mode = "L" if grey else "RGB"
     with _opened(content, name) as image:
         pixels = image.width * image.height
         if pixels > MOST_PIXELS:
@@ -126,7 +127,8 @@ def decoded(content: bytes, name: str, grey: bool = False) -> Image:
             raise DataError(name, f"an image of sixteen bits or more ({image.mode})", "save it with 8 bits a channel")
         try:
             image.load()
-            return ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
+            ImageOps.exif_transpose(image, in_place=True)
+            return image if image.mode == mode else image.convert(mode)
         except DAMAGED_IMAGE as error:
             raise _damaged(name, error) from error
 

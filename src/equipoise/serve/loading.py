@@ -18,6 +18,7 @@ from equipoise.execute.plan import OpenPlan
 from equipoise.execute.verify import environment_differences
 from equipoise.host.environment import cores, environment
 from equipoise.policy.batch import ServiceModel
+from equipoise.preprocess.raw import Preprocessor, open_preprocessor
 from equipoise.serve.cores import within_cores
 from equipoise.serve.crew import Crew
 from equipoise.serve.opening import Ask, Facts, Opening, all_stages, answered, measured, open_verified
@@ -39,6 +40,7 @@ class LoadedPlan:
         outputs: What each request can get, in the model's order.
         fallback_outputs: Names of what its fallback gives; empty where it has none.
         notes: What the person should know: that its speed was measured again here, above all.
+        preprocessor: Makes its inputs of raw images or texts; null where it takes none.
     """
 
     name: str
@@ -49,6 +51,7 @@ class LoadedPlan:
     outputs: tuple[TensorSpec, ...]
     fallback_outputs: frozenset[str]
     notes: tuple[str, ...]
+    preprocessor: Preprocessor | None = None
 
     @property
     def plan(self) -> Plan:
@@ -92,8 +95,10 @@ def load_plan(folder: Path, name: str | None = None, version: str = "1", workers
     Raises:
         BundleError: It is not a bundle, was changed, or answers differently here.
         ModelError: An artifact cannot be opened.
+        DataError: A library is not installed that its preprocessing needs.
     """
     bundle = read_bundle(folder)
+    preprocessor = None if bundle.preprocessing is None else open_preprocessor(bundle.preprocessing)
     plan, shrunk = within_cores(bundle.plan, cores(), _visible_cores())
     opened, facts = _opened(bundle, plan, workers)
     try:
@@ -119,6 +124,7 @@ def load_plan(folder: Path, name: str | None = None, version: str = "1", workers
             outputs=facts.outputs,
             fallback_outputs=facts.fallback_outputs,
             notes=tuple(note for note in (elsewhere, shrunk, spare) if note is not None),
+            preprocessor=preprocessor,
         )
     except BaseException:
         if isinstance(opened, Crew):
