@@ -60,6 +60,7 @@ class DataBrief(Noun):
         path: A `.npz`, `.csv` or `.parquet` file.
         target: Column or array of the true answers; null to look for `label`, then `y`.
         columns: Column names of a CSV file that has no header.
+        text_columns: Column of the text that a model of text reads, two for pairs; null for the only column of text.
         calibration: Rows for calibration, kept apart from `path`.
         train: The rows the model was trained on, to find duplicates of them.
         group: Column whose equal values belong together (a patient, a user).
@@ -75,6 +76,7 @@ class DataBrief(Noun):
     path: str
     target: str | None = None
     columns: tuple[str, ...] | None = None
+    text_columns: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)] | None = None
     calibration: str | None = None
     train: str | None = None
     group: str | None = None
@@ -201,6 +203,6 @@ class Brief(Noun):
     limits: LimitsBrief = LimitsBrief()
     workload: WorkloadBrief = WorkloadBrief()
     hardware: HardwareBrief = HardwareBrief()
-    value: ValueBrief = ValueBrief()
     preprocess: PlacedPreprocessing | None = None
+    value: ValueBrief = ValueBrief()
     seed: int = 0

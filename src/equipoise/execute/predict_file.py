@@ -17,6 +17,8 @@ from equipoise.preprocess.chunks import Chunk, read_chunks
 from equipoise.preprocess.image_files import image_files, is_images
 from equipoise.preprocess.image_rows import image_chunks
 from equipoise.preprocess.raw import open_preprocessor
+from equipoise.preprocess.text import TextPreprocessor
+from equipoise.preprocess.text_chunks import text_chunks
 from equipoise.store.bundle import Bundle
 
 Progress = Callable[[int, float], None]
@@ -52,8 +54,8 @@ def predict_file(
 
     Args:
         bundle: What answers.
-        data: An `.npz`, `.csv` or `.parquet` file, whose columns that the model does not take are ignored; or, where
-            the bundle has preprocessing for images, an image, a folder or an archive of them.
+        data: An `.npz`, `.csv` or `.parquet` file, or one of text, whose columns that the model does not take are
+            ignored; or, where the bundle has preprocessing for images, an image, a folder or an archive of them.
         out: The same kinds, by its suffix; a file that is there is replaced.
         progress: Told the rows answered so far, and the share of the file that they are, 0 to 1.
         header: Column names of a CSV file that has no header.
@@ -87,9 +89,11 @@ def predict_file(
 
 
 def _chunks(bundle: Bundle, plan: OpenPlan, data: Path, header: Sequence[str] | None) -> Iterator[Chunk]:
+    preprocessor = None if bundle.preprocessing is None else open_preprocessor(bundle.preprocessing)
+    if isinstance(preprocessor, TextPreprocessor):
+        return text_chunks(data, preprocessor, plan.spec, plan.rows_at_once, header)
     if not is_images(data):
         return read_chunks(data, plan.spec, plan.rows_at_once, bundle.data.columns, header)
-    if bundle.preprocessing is None:
+    if preprocessor is None:
         raise DataError(str(data), "images, and the bundle has no preprocessing for them", "give rows as tensors")
-    preprocessor = open_preprocessor(bundle.preprocessing)
     return image_chunks(image_files(data), preprocessor, plan.spec, plan.rows_at_once, cores())

@@ -38,11 +38,12 @@ from equipoise.flow.repeats import known_repeats
 from equipoise.flow.traffic import Traffic
 from equipoise.flow.workbench import CHECK_ROWS
 from equipoise.host.environment import environment
-from equipoise.ingest.data_files import DataFiles, needs_preprocessing
+from equipoise.ingest.data_files import needs_preprocessing
 from equipoise.ingest.model import ImportedModel, check_alternative
 from equipoise.ingest.prices import extrapolation_note, price_for
+from equipoise.ingest.raw_brief import with_own_preprocessing
 from equipoise.ingest.splits import split_rows
-from equipoise.ingest.study_data import StudyData, load_study_data
+from equipoise.ingest.study_data import StudyData, files_of, load_study_data
 from equipoise.ingest.table import Table, read_table
 from equipoise.ingest.trace import Trace, busiest_window, read_trace
 from equipoise.measure.session import answer
@@ -129,6 +130,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     Raises:
         InputError: Something the person gave cannot be used.
     """
+    brief = with_own_preprocessing(brief)
     machine = environment()
     price = price_for(brief.hardware, machine)
     trace = None if brief.workload.trace is None else read_trace(Path(brief.workload.trace))
@@ -136,7 +138,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
     path = Path(brief.data.path)
     table = None if needs_preprocessing(path, brief.preprocess) else read_table(path, brief.data.columns)
     model, original = _import(Path(brief.model.path), Recipe(), brief, table, study)
-    files = DataFiles(model.spec, brief.data.columns, brief.preprocess, study.kept_arrays)
+    files = files_of(brief, model.spec, study.kept_arrays)
     data = load_study_data(brief, model.spec, table, files)
     if trace is not None:
         check_rows(trace, _main_rows(data), Path(brief.workload.trace or ""), brief.data.path)

@@ -14,6 +14,7 @@ from equipoise.core.certificate import Margin
 from equipoise.errors import BriefError
 from equipoise.ingest.brief_keys import FILE_KEYS, KEYS, SECTIONS, BriefKey
 from equipoise.ingest.factory import is_factory
+from equipoise.ingest.huggingface_folder import HUB, is_huggingface
 from equipoise.ingest.spellings import refuse_unknown, suggestion
 from equipoise.ingest.value_checks import check_value
 from equipoise.preprocess.columns import SUFFIXES as DATA_SUFFIXES
@@ -146,6 +147,8 @@ def _from_folder(folder: Path, value: Any) -> Any:
         return [_from_folder(folder, path) for path in value]
     if isinstance(value, dict):  # a table of settings, which may name a file
         return value | {"tokenizer": _from_folder(folder, value["tokenizer"])} if "tokenizer" in value else value
+    if isinstance(value, str) and value.startswith(HUB):
+        return value
     if isinstance(value, str) and is_factory(value) and not value.rpartition(":")[0].endswith(".py"):
         return value  # a module of the import path
     return str(folder / value) if isinstance(value, str) and value else value
@@ -285,11 +288,12 @@ def _check_files(brief: Brief, where: Mapping[str, str]) -> None:
     files: list[tuple[str, str, tuple[str, ...]]] = []
     if is_factory(model.path):
         _check_factory(model, where)
-    else:
+    elif not is_huggingface(model.path):
         files.append((where["model.path"], model.path, MODEL_SUFFIXES))
     if model.state_dict is not None:
         files.append((where["model.state_dict"], model.state_dict, STATE_SUFFIXES))
-    files += [(where["model.alternatives"], path, MODEL_SUFFIXES) for path in model.alternatives]
+    alternatives = [path for path in model.alternatives if not is_huggingface(path)]
+    files += [(where["model.alternatives"], path, MODEL_SUFFIXES) for path in alternatives]
     files += [(where["data.path"], data.path, DATA_SUFFIXES)]
     files += [
         (where[f"data.{name}"], path, DATA_SUFFIXES)

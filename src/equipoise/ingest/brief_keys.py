@@ -146,6 +146,10 @@ KEYS = (
         "Column names of CSV files that have no header.",
     ),
     BriefKey(
+        "data.text_columns", "--text-column", "data.text_columns", spellings.names, NAMES, '["sentence"]',
+        "Column of the text that a model of text reads, where there are several columns of text; two for pairs.",
+    ),
+    BriefKey(
         "data.calibration", "--calibration", "data.calibration", spellings.text, TEXT, '"calibration.npz"',
         "Rows for calibration; otherwise a tenth of the data, at most 2,000 rows.", is_path=True,
     ),
@@ -277,12 +281,6 @@ KEYS = (
         "A machine of your own: its price, how long it lasts, its power and what electricity costs.",
     ),
     BriefKey(
-        "preprocess", "--preprocess", "preprocess", preprocessing, PREPROCESSING,
-        "{ size = { height = 224, width = 224 }, image_mean = [0.5, 0.5, 0.5], image_std = [0.5, 0.5, 0.5] }",
-        "How images or texts become the model's inputs: a preprocessor_config.json, a tokenizer.json, a folder with "
-        "one of them, or a table of such settings.", is_path=True,
-    ),
-    BriefKey(
         "value.usd_per_error", "--usd-per-error", "value.usd_per_error", spellings.usd_per_error,
         {"anyOf": [NOT_NEGATIVE, {"type": "object", "additionalProperties": NOT_NEGATIVE, "minProperties": 1}]},
         "{ fraud = 5.0, ok = 0.1 }",
@@ -301,6 +299,12 @@ KEYS = (
         "value.usd_per_failed_request", "--usd-per-failed-request", "value.usd_per_failed_request",
         spellings.not_negative("US dollars"), NOT_NEGATIVE, "0.01",
         "US dollars that a request without an answer, or with one past the p99 limit, costs; needs traffic.",
+    ),
+    BriefKey(
+        "preprocess", "--preprocess", "preprocess", preprocessing, PREPROCESSING,
+        "{ size = { height = 224, width = 224 }, image_mean = [0.5, 0.5, 0.5], image_std = [0.5, 0.5, 0.5] }",
+        "How images or texts become the model's inputs: a preprocessor_config.json, a tokenizer.json, a folder with "
+        "one of them, or a table of such settings.", is_path=True,
     ),
     BriefKey(
         "seed", "--seed", "seed", spellings.whole_number, {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}, "0",

@@ -9,6 +9,7 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.core.variant import Format
 from equipoise.errors import ModelError
 from equipoise.ingest.factory import is_factory
+from equipoise.ingest.huggingface_folder import is_huggingface
 from equipoise.ingest.table import Table
 from equipoise.preprocess.answers import ClassLabel
 from equipoise.preprocess.meaning import Task
@@ -71,6 +72,10 @@ def import_model(
         from equipoise.ingest.torch import import_module
 
         return import_module(str(path), state, folder, table)
+    if is_huggingface(str(path)):
+        from equipoise.ingest.huggingface import import_huggingface
+
+        return import_huggingface(str(path), folder)
     suffix = path.suffix.lower()
     if suffix == TORCH_SUFFIX:
         from equipoise.ingest.torch import import_program

@@ -14,7 +14,7 @@ from equipoise.core.brief import Brief
 from equipoise.core.preprocessing import PlacedPreprocessing
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import DataError
-from equipoise.ingest.data_files import DataFiles
+from equipoise.ingest.data_files import DataFiles, Keep, made_now
 from equipoise.ingest.rows import bind_rows, feature_columns, target_name
 from equipoise.ingest.slices import slice_values, spelled
 from equipoise.ingest.table import Table
@@ -75,7 +75,7 @@ def load_study_data(
             metric needs it, or a slice or group column cannot serve as one.
     """
     data = brief.data
-    files = files or DataFiles(spec, data.columns, brief.preprocess)
+    files = files or files_of(brief, spec)
     main = table or files.read(Path(data.path))
     needs = _needs_target(brief.quality.metric)
     target = target_name(main, spec, data.target, needs or ("--target" if data.target else None))
@@ -106,6 +106,17 @@ def load_study_data(
         preprocessing=files.placed,
         warnings=(*files.notes, *_notes(main, slices)),
     )
+
+
+def files_of(brief: Brief, spec: ModelSpec, keep: Keep = made_now) -> DataFiles:
+    """What reads a brief's data files; `keep` as `DataFiles` takes it.
+
+    Raises:
+        DataError: The brief's preprocessing does not fit the model.
+    """
+    data = brief.data
+    besides = [name for name in (data.target, data.group, *data.slices) if name is not None]
+    return DataFiles(spec, data.columns, brief.preprocess, keep, besides)
 
 
 def _columns(sources: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
