@@ -16,8 +16,7 @@
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink, size: 13, family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif" },
       hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink }, align: "left" },
-      xaxis: axis(layout.xaxis),
-      yaxis: axis(layout.yaxis),
+      ...Object.fromEntries(Object.keys(layout).filter((key) => /^[xy]axis/.test(key)).map((key) => [key, axis(layout[key])])),
       annotations: layout.annotations.map((note) => ({ ...note, bgcolor: card, borderpad: 2 })),
     };
   }

@@ -17,6 +17,7 @@ from equipoise.report.markup import Markup, element, escape, join, table, with_c
 from equipoise.report.naming import said
 from equipoise.report.points import cost_of
 from equipoise.report.proof import proof
+from equipoise.report.robustness import robustness, robustness_picture
 from equipoise.report.tables import candidates, key_figures
 from equipoise.report.time_by_kind import time_by_kind
 from equipoise.report.value import value_pictures
@@ -128,11 +129,19 @@ def _sections(result: Result, details: ReportDetails) -> list[Markup]:
         section("key-figures", "Key figures", key_figures(result, details)),
         *_composition(result),
         *(section(picture.key, picture.title, drawn(picture)) for picture in pictures),
+        *_robustness(result, details),
         section("proof", "What is proved", proof(result, details)),
         section("all", "Every candidate, and what became of it", candidates(result, details)),
         section("circumstances", "Where these figures come from", _circumstances(result, details)),
         *([section("warnings", "What else you should know", _list(result.warnings))] if result.warnings else []),
     ]
+
+
+def _robustness(result: Result, details: ReportDetails) -> list[Markup]:
+    if result.robustness is None:
+        return []
+    picture = robustness_picture(result.robustness, details)
+    return [section(picture.key, picture.title, drawn(picture), robustness(result, details))]
 
 
 def _composition(result: Result) -> list[Markup]:
