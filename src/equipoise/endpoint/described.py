@@ -55,6 +55,7 @@ class Described:
         inputs: Its tensors, for the protocol.
         outputs: Likewise.
         shapes: Input name to a shape of one row, every axis known.
+        raw: What a row may be instead of numbers: an encoded `image`; null where it may be nothing else.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Described:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     shapes: Mapping[str, tuple[int, ...]]
+    raw: str | None = None
 
 
 def described(plan: LoadedPlan, versions: Sequence[str]) -> Described:
@@ -87,6 +89,7 @@ def described(plan: LoadedPlan, versions: Sequence[str]) -> Described:
         inputs=inputs,
         outputs=plan.outputs,
         shapes=shapes,
+        raw=None if plan.preprocessor is None else plan.preprocessor.settings.kind,
     )
 
 

@@ -35,9 +35,11 @@ function tableOf(predictions) {
 }
 
 async function ask(form, answer) {
-  const headers = { "content-type": "application/json" };
+  const image = form.querySelector("input[type=file]");
+  const headers = { "content-type": image ? image.files[0].type : "application/json" };
   if (key.value) headers.authorization = "Bearer " + key.value;
-  const response = await fetch(form.action, { method: "POST", headers, body: rowsOf(form) });
+  const body = image ? image.files[0] : rowsOf(form);
+  const response = await fetch(form.action, { method: "POST", headers, body });
   const said = await response.json();
   if (response.ok) answer.replaceChildren(tableOf(said.predictions));
   else answer.replaceChildren(element("p", "It was not answered (" + response.status + "): " + said.error));

@@ -60,7 +60,7 @@ def _model(model: Described, number: int) -> str:
     versions = f"Version {', '.join(model.versions)}." if len(model.versions) == 1 else (
         f"Versions {', '.join(model.versions)}; the last one answers where none is asked for."
     )  # fmt: skip
-    typed = _inputs(model, number)
+    typed = _file(number) if model.raw == "image" else _inputs(model, number)
     tried = (
         "<p>A row of it is too large to be typed here: send it from a program, as a list of rows, to "
         f"<code>POST /{escape(address)}</code>.</p>"
@@ -90,6 +90,13 @@ def _inputs(model: Described, number: int) -> str | None:
     return (
         f'<p><label for="rows-{number}">Rows, made up: put your own in their place</label></p>'
         f'<textarea id="rows-{number}" spellcheck="false">{escape(example)}</textarea>'
+    )
+
+
+def _file(number: int) -> str:
+    return (
+        f'<p><label for="image-{number}">An image, JPEG or PNG</label><br>'
+        f'<input id="image-{number}" type="file" accept="image/jpeg,image/png" required></p>'
     )
 
 

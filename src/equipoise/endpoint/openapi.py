@@ -19,6 +19,8 @@ ERROR: Json = {"$ref": "#/components/schemas/Error"}
 ANY: Json = {"type": "object"}
 NAME: Json = {"type": ["string", "null"]}
 WHOLE: Json = {"type": "integer", "minimum": 0}
+IMAGE_TYPES = ("image/jpeg", "image/png")
+IN_BASE64: Json = {"type": "string", "contentEncoding": "base64", "description": "A JPEG or PNG file, in base64."}
 RESPONSES: dict[str, str] = {
     "400": "The request cannot be used; the error says what was found and what is needed.",
     "401": "A key is needed.",
@@ -109,6 +111,7 @@ def _model_paths(model: Described, number: int, counts: bool) -> Json:
         f"predict_{number}", ROWS, f"Ask {model.name} about rows", _predict_answer(model), _predict_request(model),
         example=example_rows(model), words=_in_words(model),
     )  # fmt: skip
+    predict["requestBody"]["content"] |= _files(model)
     paths: Json = {f"/v1/predict/{quoted}": {"post": predict}}
     versioned = {
         "name": "version", "in": "path", "required": True, "schema": {"type": "string", "enum": list(model.versions)},
@@ -169,8 +172,10 @@ def _operation(
 
 def _in_words(model: Described) -> str:
     """What a model takes and gives, for people."""
+    image = ["A row may be an image instead: a JPEG or PNG file as the body, or several in a form.", ""]
     return "\n".join(
         [
+            *(image if model.raw == "image" else []),
             "Each row needs:",
             *(f"- `{field.name}`: {field.words}" for field in model.takes),
             "",
@@ -184,6 +189,8 @@ def _predict_request(model: Described) -> Json:
     kinds: list[Mapping[str, Any]] = [_row(model.takes) | {"additionalProperties": True}]
     if model.bare is not None:
         kinds.append(model.bare.schema)
+    if model.raw == "image":
+        kinds += [IN_BASE64, {"type": "object", "additionalProperties": IN_BASE64, "maxProperties": 1}]
     rows = {"anyOf": [{"type": "array", "minItems": 1, "items": kind} for kind in kinds]}
     settings: Json = {
         "priority": {"anyOf": [{"enum": ["normal", "high", None]}, WHOLE]},
@@ -197,6 +204,15 @@ def _predict_request(model: Described) -> Json:
         "additionalProperties": False,
     }
     return {"anyOf": [rows, whole]}
+
+
+def _files(model: Described) -> Json:
+    """What a request may be besides JSON."""
+    if model.raw != "image":
+        return {}
+    form = {"type": "object", "additionalProperties": {"type": "string", "contentMediaType": IMAGE_TYPES[0]}}
+    alone: Json = {name: {"schema": {"type": "string", "contentMediaType": name}} for name in IMAGE_TYPES}
+    return alone | {"multipart/form-data": {"schema": form}}
 
 
 def _predict_answer(model: Described) -> Json:

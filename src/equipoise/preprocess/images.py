@@ -23,7 +23,7 @@ FORMATS = ("JPEG", "PNG")
 MOST_PIXELS = 100_000_000
 """Of one image, before it is resized: decoded, 300 MB."""
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-INSTALL = 'install it: pip install "equipoise[images]"'
+INSTALL = 'run: pip install "equipoise[images]"'
 DAMAGED_IMAGE = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, KeyError, IndexError, TypeError,
     OverflowError, MemoryError,
