@@ -27,6 +27,8 @@ class ModelFacts:
             name of each step to 1.
         estimators: Trees of a scikit-learn ensemble's final step, boosting rounds for boosted ones; null for others.
         environment: The machine it will run on.
+        matrix_weights: Floating-point weights in large matrices, which linear layers multiply by and embeddings look
+            up (`runtimes.matrices`).
     """
 
     format: Format
@@ -34,6 +36,7 @@ class ModelFacts:
     operators: dict[str, int]
     estimators: int | None
     environment: Environment
+    matrix_weights: int = 0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from equipoise.compress.tools import (
 from equipoise.core.environment import Environment
 from equipoise.core.variant import Format
 from equipoise.onnx_tensors import nodes
+from equipoise.runtimes.matrices import ir_matrix_weights, onnx_matrix_weights, program_matrix_weights
 from equipoise.runtimes.sklearn import final_estimator
 
 FORMS: dict[str, Format] = {IR_FILE: "openvino", TFLITE_FILE: "tflite"}
@@ -42,7 +43,17 @@ def model_facts(artifact: Path, environment: Environment) -> ModelFacts:
     """
     spec = open_natively(artifact).spec
     form, operators, estimators = _contents(artifact)
-    return ModelFacts(form, spec, operators, estimators, environment)
+    return ModelFacts(form, spec, operators, estimators, environment, _matrix_weights(artifact, form))
+
+
+def _matrix_weights(artifact: Path, form: Format) -> int:
+    if form == "onnx":
+        import onnx
+
+        return onnx_matrix_weights(onnx.load(artifact / ONNX_FILE, load_external_data=False))
+    if form == "torch":
+        return program_matrix_weights(load_torch(artifact)[0])
+    return ir_matrix_weights(read_ir(artifact)) if form in FORMS.values() else 0
 
 
 def _contents(artifact: Path) -> tuple[Format, dict[str, int], int | None]:

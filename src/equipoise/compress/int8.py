@@ -15,7 +15,7 @@ QUANTIZED_OPERATORS = frozenset(
     {
         "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul",
         "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention", "QGemm", "QLinearConv", "QLinearMatMul",
-        "FakeQuantize",
+        "FakeQuantize", "MatMulNBits",
     }
 )  # fmt: skip
 
@@ -27,7 +27,8 @@ def is_quantized(operators: Iterable[str]) -> bool:
 
 def has_low_precision(model: ModelFacts, recipe: Recipe) -> bool:
     """Whether the model, or a step of its recipe, left float32 behind already."""
-    return is_quantized(model.operators) or any(step.technique.startswith(("int8", "fp16")) for step in recipe.steps)
+    names = [step.technique for step in recipe.steps]
+    return is_quantized(model.operators) or any(name.startswith(("int8", "int4", "fp16")) for name in names)
 
 
 def needs_reduced_range(model: ModelFacts) -> bool:

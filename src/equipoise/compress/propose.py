@@ -14,7 +14,7 @@ MOST_RECIPES, MOST_NEXT = 20, 4
 # What usually pays most on CPUs comes first; a technique of a stranger comes after ours.
 ORDER = (
     "free_batch", "onnx_form", "torch_openvino", "torch_onnx", "int8_nncf", "smaller_forest", "int8_static",
-    "linear_form", "int8_dynamic",
+    "linear_form", "int8_dynamic", "int8_weights", "int4_weights",
     "graph_cleanup", "fp16",
 )  # fmt: skip
 
@@ -90,7 +90,7 @@ def _next_steps(facts: ModelFacts, recipe: Recipe) -> list[Step]:
         return [step for name in wanted for step in _of(installed.get(name), facts, recipe)[:1]]
     if last.technique == "torch_onnx":
         exported = replace(facts, format="onnx", operators=_as_onnx(facts.operators))
-        names = ("int8_nncf", "int8_static", "int8_dynamic", "fp16")
+        names = ("int8_nncf", "int8_static", "int8_dynamic", "int8_weights", "int4_weights", "fp16")
         proposals = [_of(installed.get(name), exported, recipe) for name in names]
         return [step for turn in zip_longest(*proposals) for step in turn if step is not None]
     if last.technique == "free_batch":

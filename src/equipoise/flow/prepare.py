@@ -314,6 +314,7 @@ def _recipes(
                 operators=model.operators,
                 estimators=model.estimators,
                 environment=machine,
+                matrix_weights=model.matrix_weights,
             ),
             source,
         )

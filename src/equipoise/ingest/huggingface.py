@@ -19,6 +19,7 @@ from equipoise.ingest.huggingface_folder import (
     task_of,
 )
 from equipoise.ingest.model import ImportedModel
+from equipoise.runtimes.matrices import program_matrix_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,16 +57,18 @@ def import_huggingface(path: str, folder: Path) -> ImportedModel:
     example, free = (_tokens(module, config), (1,)) if task == "text" else (_pixels(path, config), ())
     axes = dict.fromkeys(example, free)
     spec = save_program(export_program(_scores(module), example, str(source), free=axes), folder, str(source))
+    program = load_program(folder)[0]
     number = config.get("problem_type") == "regression" or module.config.num_labels == 1
     return ImportedModel(
         format="torch",
         spec=spec,
-        operators=operators(load_program(folder)[0]),
+        operators=operators(program),
         estimators=None,
         quantized=False,
         class_labels=None if number else class_names(config),
         task="numbers" if number else "classes",
         multilabel=config.get("problem_type") == "multi_label_classification",
+        matrix_weights=program_matrix_weights(program),
         warnings=warned,
     )
 

@@ -33,6 +33,7 @@ class ImportedModel:
         class_labels: Classes in the order of its probabilities, where the file says them.
         task: Whether it predicts classes or numbers, where the file says it.
         multilabel: Whether it gives a row several labels.
+        matrix_weights: Floating-point weights in large matrices, of linear layers and embeddings.
         warnings: What the person should know about the file.
     """
 
@@ -44,6 +45,7 @@ class ImportedModel:
     class_labels: tuple[ClassLabel, ...] | None
     task: Task | None
     multilabel: bool
+    matrix_weights: int = 0
     warnings: tuple[str, ...] = ()
 
 

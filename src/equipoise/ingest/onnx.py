@@ -15,6 +15,7 @@ from equipoise.onnx_tensors import external_tensors, nodes
 from equipoise.preprocess.answers import ClassLabel
 from equipoise.preprocess.meaning import Task
 from equipoise.runtimes.external_data import external_data_files
+from equipoise.runtimes.matrices import onnx_matrix_weights
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1
 OLDEST_OPSET = 7
@@ -76,6 +77,7 @@ def _import(path: Path, folder: Path) -> ImportedModel:
         class_labels=class_labels,
         task=task,
         multilabel=False,
+        matrix_weights=onnx_matrix_weights(proto),
         warnings=warnings,
     )
 

@@ -11,6 +11,7 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.core.variant import Format
 from equipoise.errors import ModelError
 from equipoise.ingest.model import ImportedModel
+from equipoise.runtimes.matrices import ir_matrix_weights
 from equipoise.runtimes.openvino import first_lines, model_spec
 from equipoise.telemetry import silence
 
@@ -56,6 +57,7 @@ def import_openvino(path: Path, folder: Path) -> ImportedModel:
         class_labels=None,
         task=None,
         multilabel=False,
+        matrix_weights=ir_matrix_weights(model),
         warnings=_warnings(path, form, spec),
     )
 

@@ -10,6 +10,7 @@ from equipoise.errors import ModelError
 from equipoise.ingest.model import ImportedModel
 from equipoise.ingest.table import Table
 from equipoise.ingest.torch_module import example_inputs, made_module, with_state
+from equipoise.runtimes.matrices import program_matrix_weights
 from equipoise.runtimes.torch_install import require_torch
 from equipoise.runtimes.torch_program import export_program, keep_archive, load_program, operators, save_program
 
@@ -88,6 +89,7 @@ def _described(folder: Path, spec: ModelSpec, warnings: tuple[str, ...]) -> Impo
         class_labels=None,
         task=None,
         multilabel=False,
+        matrix_weights=program_matrix_weights(program),
         warnings=warnings,
     )
 
