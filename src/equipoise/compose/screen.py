@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from equipoise.compose.actions import Action, Build, Reply
 from equipoise.compose.servable import Config
@@ -49,7 +49,8 @@ def measure_baseline(state: SearchState) -> Generator[Action, Reply, None]:
 
 def screen(state: SearchState) -> Generator[Action, Reply, None]:
     """Build what is worth building, time it, and have it judged on the search split."""
-    waiting: deque[Config | Recipe] = deque((*state.facts.originals, *state.facts.recipes))
+    waiting: deque[Config | Recipe] = deque(state.facts.recipes)
+    _line_up(state, waiting, state.facts.originals)
     artifacts = {state.facts.baseline.variant.artifact: state.facts.baseline.variant.recipe}
     closed: set[tuple[str, str]] = set()
     while waiting:
@@ -67,7 +68,7 @@ def screen(state: SearchState) -> Generator[Action, Reply, None]:
                 state.give_up(item, "build", f"the same file as {artifacts[variant.artifact]}")
             else:
                 artifacts[variant.artifact] = item
-                waiting.extendleft(reversed(state.facts.configs_of(variant)))
+                _line_up(state, waiting, state.facts.configs_of(variant))
             continue
         if (item.variant.artifact, item.runtime) in closed:
             state.give_up(item, "screen", f"{item.runtime} could not run it in another precision")
@@ -79,6 +80,13 @@ def screen(state: SearchState) -> Generator[Action, Reply, None]:
             again = _revert_layers(state, screened)
             if again is not None:
                 waiting.appendleft(again)
+
+
+def _line_up(state: SearchState, waiting: deque[Config | Recipe], configs: Sequence[Config]) -> None:
+    """Put configs in front of all that waits, in their order; those that compile for long behind it."""
+    slow = [config for config in configs if config.runtime in state.facts.compiling]
+    waiting.extendleft(config for config in reversed(configs) if config not in slow)
+    waiting.extend(slow)
 
 
 def screen_config(state: SearchState, config: Config) -> Generator[Action, Reply, Screened | None]:

@@ -113,6 +113,7 @@ class SearchFacts:
             person's own metric.
         reshaping: Techniques whose result is another model, with errors of its own.
         reverting: Techniques that can leave their worst layers as they were (parameter `ignore_worst`).
+        compiling: Runtimes that compile for long before they answer, and so come behind all others.
     """
 
     budget_s: float
@@ -138,6 +139,7 @@ class SearchFacts:
     form: AnswerForm | None = None
     reshaping: frozenset[str] = frozenset()
     reverting: frozenset[str] = frozenset()
+    compiling: frozenset[str] = frozenset()
     refused: tuple[Failure, ...] = ()
     train_s: float = 0.0
     trainings: tuple[Recipe, ...] = ()

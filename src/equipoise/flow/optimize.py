@@ -29,7 +29,7 @@ from equipoise.host.environment import environment
 from equipoise.ingest.brief import brief_from_options, brief_from_toml
 from equipoise.ingest.factory import factory_file, is_factory
 from equipoise.ingest.openvino import model_files
-from equipoise.registry import techniques
+from equipoise.registry import runtimes, techniques
 from equipoise.store.artifacts import artifact_digest
 from equipoise.store.openings import check_register, open_certify
 from equipoise.store.study import StudyFolder, alone_in
@@ -305,6 +305,7 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         reverting=frozenset(
             name for name, technique in techniques().items() if getattr(technique, "reverts_layers", False)
         ),
+        compiling=frozenset(name for name, runtime in runtimes().items() if getattr(runtime, "compiles", False)),
     )
 
 

@@ -36,6 +36,8 @@ class Session(Protocol):
 class Runtime(Protocol):
     """Opens artifacts.
 
+    One that compiles for long before it answers says so by an attribute `compiles = True`: a search tries it last.
+
     Attributes:
         name: Registered name.
         formats: Formats of artifact that it opens.

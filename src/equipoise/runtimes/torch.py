@@ -91,6 +91,7 @@ class TorchCompile:
     """
 
     name: ClassVar[str] = "torch_compile"
+    compiles: ClassVar[bool] = True
     formats: ClassVar[tuple[Format, ...]] = ("torch",)
 
     def precisions(self, format: Format, quantized: bool, environment: Environment) -> tuple[Precision, ...]:  # noqa: A002, ARG002
