@@ -16,6 +16,8 @@ from equipoise.store.artifacts import file_digest
 IMAGE_FILE, TOKENIZER_FILES = "preprocessor_config.json", ("tokenizer.json", "vocab.txt")
 SQUASHED_FROM = 384
 """Pixels from which on `crop_pct` no longer applies, and images are squashed instead (ConvNeXt)."""
+ODD = ("Levit", "Perceiver", "EfficientNet")
+"""Processors of Hugging Face's that do more than their settings say."""
 FORMS = f"needed a {IMAGE_FILE}, a tokenizer.json, a folder that has one of them, or a table"
 # Settings of Hugging Face's that change nothing here, or say what is always so.
 IGNORED = frozenset(
@@ -53,6 +55,13 @@ def image_settings(config: Mapping[str, Any], where: str) -> ImagePreprocessing:
     Raises:
         BriefError: A key is unknown, or means something that is not done here.
     """
+    made_by = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+    if made_by.startswith(ODD):
+        raise BriefError(
+            f"{where}: image_processor_type",
+            f"found {made_by}, which does more than its settings say",
+            "needed the settings that come to the same, in a table of their own, without this key",
+        )
     found = {name: config[name] for name in config if name in ImagePreprocessing.model_fields}
     for name, value in config.items():
         if name not in found and name not in IGNORED and value not in (None, False):
@@ -68,6 +77,9 @@ def image_settings(config: Mapping[str, Any], where: str) -> ImagePreprocessing:
         found["size"] = _size(found["size"], config.get("default_to_square", not crops))
     if found.get("crop_size") is not None:
         found["crop_size"] = _size(found["crop_size"], square=True)
+    if "do_flip_channel_order" in config:  # MobileViT's, which has figures and does not use them
+        found.setdefault("do_normalize", False)
+        found["channel_order"] = "BGR" if config["do_flip_channel_order"] else "RGB"
     for flag, figures in (("do_resize", "size"), ("do_center_crop", "crop_size"), ("do_normalize", "image_mean")):
         found.setdefault(flag, found.get(figures) is not None)
     for name in ("image_mean", "image_std"):
@@ -75,9 +87,7 @@ def image_settings(config: Mapping[str, Any], where: str) -> ImagePreprocessing:
             found[name] = [found[name]]
     if "channel_order" not in found and len(found.get("image_mean") or ()) == 1:
         found["channel_order"] = "grey"
-    if config.get("do_flip_channel_order"):
-        found["channel_order"] = "BGR"
-    found |= _cropped_share(found, config)
+    found |= _cropped_share(found, config, where)
     return _image(found, where)
 
 
@@ -136,13 +146,15 @@ def _size(value: Any, square: bool) -> Any:
     return {"height": value, "width": value} if square else {"shortest_edge": value}
 
 
-def _cropped_share(found: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def _cropped_share(found: Mapping[str, Any], config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """ConvNeXt's `crop_pct`: resized to a larger size first, of which the middle is that share."""
     share, size = config.get("crop_pct"), found.get("size")
     if share is None or not found["do_resize"] or not isinstance(size, Mapping):
         return {}
     edge = size.get("shortest_edge", size.get("height"))
     square = {"height": edge, "width": edge}
+    if not isinstance(share, int | float) or not 0 < share <= 1:
+        raise BriefError(f"{where}: crop_pct", f"found {share!r}", "needed a share above 0, at most 1")
     if not isinstance(edge, int) or edge >= SQUASHED_FROM:
         return {"size": square}
     return {"size": {"shortest_edge": int(edge / share)}, "do_center_crop": True, "crop_size": square}
