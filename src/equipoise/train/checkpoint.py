@@ -17,16 +17,18 @@ class Checkpoint:
     """Where a training stopped.
 
     Attributes:
-        weights: Of the module, and of the guess at the teacher's features, if any.
+        weights: Of the learner.
         optimizer: State of the optimizer.
         best: The weights that did best on the search rows; the last ones where nothing judged them.
-        epochs: Passes over the rows that were done.
+        quality: Of the best ones on the search rows; null where nothing judged them.
+        steps: Batches that were done.
     """
 
     weights: dict[str, Any]
     optimizer: dict[str, Any]
     best: dict[str, Any]
-    epochs: float
+    quality: float | None
+    steps: int
 
     def save(self, folder: Path) -> None:
         """Write it in place of the one before, all of it or nothing."""

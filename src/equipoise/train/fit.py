@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equipoise.compress.training import Training, TrainingRun
+from equipoise.core.recipe import Step
 from equipoise.errors import TechniqueError
 from equipoise.train.augment import shifted
 from equipoise.train.checkpoint import Checkpoint
@@ -29,6 +30,8 @@ ANSWER_BATCH = 256
 PLATEAU_LOOKS = 5
 """Looks in a row without a better loss or quality after which more time would change nothing."""
 LARGEST_GRADIENT = 5.0
+Precision = Literal["auto", "f32", "bf16"]
+PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Learner(Protocol):
@@ -55,6 +58,7 @@ class FitSettings:
         shift: Pixels by which images are moved at most, in the model's layout; 0 for none.
         layout: Axes of an image after the batch: `hwc`, `chw` or `hw`.
         device: `cpu`, or `cuda` where there is a GPU.
+        precision: `f32`, `bf16`, or `auto` for the one in which this machine trains this model faster.
     """
 
     learning_rate: float
@@ -66,6 +70,7 @@ class FitSettings:
     shift: int = 0
     layout: str = ""
     device: str = "cpu"
+    precision: Precision = "auto"
 
 
 class Fit:
@@ -99,15 +104,17 @@ class Fit:
         self.steps_an_epoch = max(1, lessons.n // settings.batch)
         self.search = tensors(training.search.feeds, tuple(lessons.inputs))
         self.best: dict[str, Any] | None = None
+        self._best_quality: float | None = None
         self._steps = 0
         self._order: Tensor | None = None
 
-    def run(self, run: TrainingRun, found: Checkpoint | None) -> nn.Module:
+    def run(self, run: TrainingRun, found: Checkpoint | None, share: float = 1.0) -> nn.Module:
         """Train until the time or the passes are used up, and leave the learner with its best weights.
 
         Args:
             run: Keeps the time and the learning curve.
             found: What an earlier training left; null to begin anew.
+            share: Of the time and the passes in all, where something else follows; the run is finished only at 1.
 
         Returns:
             The learner, on the CPU, in evaluation mode.
@@ -118,7 +125,7 @@ class Fit:
         if found is not None:
             self._go_on_from(found)
         try:
-            finished = self._train(run)
+            finished = self._train(run, share)
         except torch.OutOfMemoryError as error:
             raise TechniqueError(
                 f"the GPU's memory did not suffice for batches of {self.settings.batch} rows: {error}; "
@@ -126,16 +133,18 @@ class Fit:
             ) from error
         if self.best is not None:
             self.learner.load_state_dict(self.best)
-        run.finish(finished=finished)
+        if share == 1.0:
+            run.finish(finished=finished)
         trained: nn.Module = self.learner.to("cpu").eval()
         return trained
 
-    def _train(self, run: TrainingRun) -> bool:
-        """Whether it ended because more time would change nothing."""
-        most_steps = self.settings.most_epochs * self.steps_an_epoch
+    def _train(self, run: TrainingRun, share: float) -> bool:
+        """Train for a share of the time and of the passes; whether more time would change nothing."""
+        most_steps = math.ceil(share * self.settings.most_epochs * self.steps_an_epoch)
+        kept_s = (1 - share) * run.budget_s
         pace, plateau = Pace(), _Plateau()
         self._choose_precision()
-        begin_steps, begin_s, looked, reserve_s = self._steps, run.elapsed_s, 0, 0.0
+        begin_steps, begin_s, looked, reserve_s = self._steps, run.elapsed_s, 0, kept_s
         loss = torch.zeros((), device=self.device)
         counted = 0
         while self._steps < most_steps and run.left_s > reserve_s:
@@ -152,7 +161,7 @@ class Fit:
                 before_s = run.elapsed_s
                 if self._look(run, float(loss) / counted, most_steps, plateau):
                     return True
-                reserve_s = 1.2 * (run.elapsed_s - before_s)
+                reserve_s = kept_s + 1.2 * (run.elapsed_s - before_s)
                 loss, counted = torch.zeros_like(loss), 0
         if counted:
             self._look(run, float(loss) / counted, most_steps, plateau)
@@ -164,10 +173,10 @@ class Fit:
         if self.training.quality is not None and math.isfinite(loss):
             quality = self.training.quality(self.answers())
         better = run.tell(step=self._steps, steps=most_steps, loss=loss, quality=quality)
-        if better or self.best is None:
-            self.best = copy.deepcopy(self.learner.state_dict())
+        if better or self.best is None or quality == self._best_quality:  # as good, and trained for longer
+            self.best, self._best_quality = copy.deepcopy(self.learner.state_dict()), quality
         Checkpoint(
-            self.learner.state_dict(), self.optimizer.state_dict(), self.best, self._steps / self.steps_an_epoch
+            self.learner.state_dict(), self.optimizer.state_dict(), self.best, self._best_quality, self._steps
         ).save(self.training.folder)
         return plateau.reached(loss, better and quality is not None)
 
@@ -223,6 +232,9 @@ class Fit:
 
     def _choose_precision(self) -> None:
         """Time a few steps in each precision, and put everything back that they changed."""
+        if self.settings.precision != "auto":
+            self.precision = PRECISIONS[self.settings.precision]
+            return
         weights, state = copy.deepcopy(self.learner.state_dict()), copy.deepcopy(self.optimizer.state_dict())
         batch, random = self._batch(), torch.get_rng_state()
         self.precision = faster_precision(lambda kind: float(self._step(batch, kind)), self.device, self.training.clock)
@@ -233,8 +245,8 @@ class Fit:
     def _go_on_from(self, found: Checkpoint) -> None:
         self.learner.load_state_dict(found.weights)
         self.optimizer.load_state_dict(found.optimizer)
-        self.best = found.best
-        self._steps = round(found.epochs * self.steps_an_epoch)
+        self.best, self._best_quality = found.best, found.quality
+        self._steps = found.steps
 
 
 class _Plateau:
@@ -250,6 +262,19 @@ class _Plateau:
         self._best_loss = min(loss, self._best_loss)
         self._idle = 0 if improved else self._idle + 1
         return self._idle >= PLATEAU_LOOKS
+
+
+def precision_of(step: Step) -> Precision:
+    """The precision that a step of a recipe asks for.
+
+    Raises:
+        TechniqueError: There is no such precision.
+    """
+    match step.parameters.get("precision", "auto"):
+        case "auto" | "f32" | "bf16" as known:
+            return known
+        case other:
+            raise TechniqueError(f"there is no precision {other!r} to train in; there are auto, f32, bf16")
 
 
 def _device(name: str) -> torch.device:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,15 +12,14 @@ from equipoise.compress.tools import tool
 from equipoise.compress.training import Training, TrainingRun
 from equipoise.core.recipe import Step
 from equipoise.core.tensor import ModelSpec
-from equipoise.errors import TechniqueError
 from equipoise.students.families import family_named
 from equipoise.students.student import Student
 from equipoise.students.task import Task, task_of
 from equipoise.train.checkpoint import load_checkpoint
 from equipoise.train.export import write_onnx
-from equipoise.train.fit import Fit, FitSettings
+from equipoise.train.fit import Fit, FitSettings, precision_of
 from equipoise.train.lessons import Lessons, lessons_of
-from equipoise.train.timing import row_seconds
+from equipoise.train.strength import MEASURING_SHARE, largest, model_row_seconds, module_row_seconds
 
 CHOICE = "width.txt"
 LEARNING_RATE = 3e-3
@@ -51,7 +48,7 @@ def teach_student(spec: ModelSpec, source: Path, step: Step, context: BuildConte
     found = load_checkpoint(training.folder)
     run = TrainingRun(training, step, resumed=found is not None)
     maker = _Maker(step, task, spec, lessons, context)
-    student = maker.make(maker.width(source, training))
+    student = maker.make(maker.width(source, training, run))
     outputs = tuple(tensor.name for tensor in spec.outputs)
     with tool("torch"):
         trained = Fit(student, lessons, _settings(step, task), training, outputs, context.seed).run(run, found)
@@ -63,6 +60,7 @@ def _settings(step: Step, task: Task) -> FitSettings:
     return FitSettings(
         learning_rate=float(str(step.parameters.get("learning_rate", LEARNING_RATE))),
         temperature=float(str(step.parameters.get("temperature", 4.0))),
+        precision=precision_of(step),
         most_epochs=int(str(step.parameters.get("epochs", FitSettings.most_epochs))),
         shift=int(str(step.parameters.get("shift", SHIFT if moved else 0))),
         layout=task.layout,
@@ -102,7 +100,7 @@ class _Maker:
             student.scale(float(answers.mean()), float(answers.std().clamp(min=1e-6)))
         return student
 
-    def width(self, source: Path, training: Training) -> int:
+    def width(self, source: Path, training: Training, run: TrainingRun) -> int:
         """The width that was asked for, or the widest within the share of the model's time; decided once a training.
 
         Raises:
@@ -113,44 +111,13 @@ class _Maker:
         kept = training.folder / CHOICE
         if kept.is_file():
             return int(kept.read_text())
-        allowed_s = float(str(self._step.parameters.get("share", SHARE))) * row_seconds(source, training.search)
-        widths = family_named(self.family).widths
-        fits, narrowest_s = widest(widths, lambda width: self._row_seconds(width, training), allowed_s)
-        if fits is None:
-            raise TechniqueError(
-                f"the narrowest takes {narrowest_s * 1e6:,.1f} us a row, and {allowed_s * 1e6:,.1f} us were allowed: "
-                "the model is too fast for a student of this family to pay"
-            )
+        share = float(str(self._step.parameters.get("share", SHARE)))
+        allowed_s = share * model_row_seconds(source, self._spec, training.search)
+        fits = largest(
+            family_named(self.family).widths,
+            lambda width: module_row_seconds(self.make(width), self._spec, training.search),
+            allowed_s,
+            lambda: run.elapsed_s < MEASURING_SHARE * run.budget_s,
+        )
         kept.write_text(str(fits))
         return fits
-
-    def _row_seconds(self, width: int, training: Training) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            write_onnx(self.make(width), self._spec, Path(folder))
-            return row_seconds(Path(folder), training.search)
-
-
-def widest(widths: tuple[int, ...], takes_s: Callable[[int], float], allowed_s: float) -> tuple[int | None, float]:
-    """The largest width that takes no longer than is allowed, found by halving; null where none does.
-
-    Args:
-        widths: From small to large.
-        takes_s: Measures one.
-        allowed_s: Seconds.
-
-    Returns:
-        The width, and what the narrowest that was measured takes, in seconds.
-
-    Example:
-        >>> widest((8, 16, 24, 32), lambda width: width / 10, allowed_s=2.5)
-        (24, 1.6)
-    """
-    chosen, low, high, measured = None, 0, len(widths) - 1, {}
-    while low <= high:
-        middle = (low + high) // 2
-        measured[middle] = takes_s(widths[middle])
-        if measured[middle] <= allowed_s:
-            chosen, low = widths[middle], middle + 1
-        else:
-            high = middle - 1
-    return chosen, measured[min(measured)]
