@@ -11,7 +11,7 @@ import click
 from equipoise.ingest.brief_keys import KEYS, BriefKey
 
 REPEATABLE = ("alternative", "slice", "ood", "corrupt")
-FLAGS = ("trust", "real_golden_rows")
+FLAGS = ("trust", "real_golden_rows", "show_rows")
 INFEASIBLE, INTERRUPTED = 3, 130
 
 

@@ -68,6 +68,7 @@ class DataBrief(Noun):
         ood: Name to out-of-distribution set.
         corrupt: Corruptions that rows are put to, as further sets.
         small_slices: What to do with slices that have too few rows for a verdict.
+        show_rows: Show what the rows hold whose answers changed, and not their numbers alone.
         real_golden_rows: Put real rows, not synthetic ones, into the bundle's golden answers.
         data_use: The most of the data that may go into what is made: nothing, rows without their true answers, or both.
             Judging and timing read rows whatever it is.
@@ -84,6 +85,7 @@ class DataBrief(Noun):
     ood: dict[str, OodSet] = Field(default_factory=dict)
     corrupt: tuple[Corruption, ...] = ()
     small_slices: Literal["block", "report", "pool"] = "block"
+    show_rows: bool = False
     real_golden_rows: bool = False
     data_use: DataUse = "labelled"
 

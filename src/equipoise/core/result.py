@@ -8,6 +8,7 @@ from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate, FloorCertificate, Provable
 from equipoise.core.environment import Environment
 from equipoise.core.estimate import Estimate
+from equipoise.core.flips import Flips
 from equipoise.core.noun import Noun
 from equipoise.core.payback import Payback
 from equipoise.core.plan import CacheRule, Distrust
@@ -121,6 +122,7 @@ class Result(Noun):
         cache: What remembering answers would save; null where nothing is known of repeats.
         value: What the plans are worth, and how the choice hangs on the prices; null where nothing has a price.
         payback: When training has paid for itself; null where no trained plan was certified.
+        flips: Whose answers the chosen plan changes; null where the original is kept, or answers are no single labels.
         robustness: The original and a cheaper plan side by side on corrupted rows; null where there are none.
         warnings: What the person should know before relying on the answer.
     """
@@ -140,6 +142,7 @@ class Result(Noun):
     fallback: DegradedMode | None = None
     distrust: Distrust | None = None
     cache: CacheFigures | None = None
+    flips: Flips | None = None
     robustness: Robustness | None = None
     payback: Payback | None = None
     value: BusinessValue | None = None

@@ -18,7 +18,7 @@ TYPO_SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 CASE_SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Share of the words whose case changes; at the fifth strength the text is all in capitals."""
 DROP_SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
-"""Share of the words that are left out; one is always left."""
+"""Share of the words that are left out; one of each line is always left."""
 LEAST_LETTERS = 3
 """Shorter words are spared: what is left of them would be another word."""
 ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
@@ -59,15 +59,11 @@ def letter_case(texts: Sequence[str], strengths: NDArray[np.intp], rng: np.rando
 
 
 def dropped_words(texts: Sequence[str], strengths: NDArray[np.intp], rng: np.random.Generator) -> list[str]:
-    """Texts in which some words are left out, never all of them."""
-    found = []
-    for text, strength in zip(texts, strengths.tolist(), strict=True):
-        words = text.split()
-        kept = rng.random(len(words)) >= DROP_SHARES[strength - 1]
-        if words and not kept.any():
-            kept[rng.integers(len(words))] = True
-        found.append(text if kept.all() else " ".join(word for word, keep in zip(words, kept, strict=True) if keep))
-    return found
+    """Texts in which some words are left out, never all of a line."""
+    return [
+        "\n".join(_fewer_words(line, DROP_SHARES[strength - 1], rng) for line in text.split("\n"))
+        for text, strength in zip(texts, strengths.tolist(), strict=True)
+    ]
 
 
 def misspelt(word: str, rng: np.random.Generator) -> str:
@@ -95,6 +91,14 @@ def misspelt(word: str, rng: np.random.Generator) -> str:
 
 def _other_case(word: str, rng: np.random.Generator) -> str:  # noqa: ARG001 - nothing of it is left to chance
     return word.lower() if word.isupper() else word.upper()
+
+
+def _fewer_words(line: str, share: float, rng: np.random.Generator) -> str:
+    words = line.split()
+    kept = rng.random(len(words)) >= share
+    if words and not kept.any():
+        kept[rng.integers(len(words))] = True
+    return line if kept.all() else " ".join(word for word, keep in zip(words, kept.tolist(), strict=True) if keep)
 
 
 def _each_word(text: str, share: float, rng: np.random.Generator, change: Change) -> str:

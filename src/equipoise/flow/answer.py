@@ -17,6 +17,7 @@ from equipoise.core.result import CacheFigures, Cost, Result
 from equipoise.errors import BundleError
 from equipoise.flow.before_after import before_and_after
 from equipoise.flow.bundling import write_plan_bundle
+from equipoise.flow.flips import flips_of
 from equipoise.flow.prepare import Prepared
 from equipoise.flow.robustness import robustness_of
 from equipoise.flow.sentence import sentence
@@ -67,6 +68,7 @@ def write_answer(
         fallback=None if choice.fallback is None else choice.fallback[1],
         distrust=choice.doubting[1] if isinstance(choice.doubting, tuple) else None,
         cache=_cache(choice, reused),
+        flips=flips_of(choice, prepared, workbench, evidence),
         robustness=robustness_of(choice, prepared, workbench),
         payback=choice.payback,
         value=choice.value,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from equipoise.compose.servable import Config
 from equipoise.core.brief import Brief
 from equipoise.core.corruption import EVERY, FAMILY_OF, Corruption
-from equipoise.core.preprocessing import ImagePreprocessing, PlacedPreprocessing
+from equipoise.core.preprocessing import ImagePreprocessing, PlacedPreprocessing, TextPreprocessing
 from equipoise.core.profile import Settings
 from equipoise.corrupt.images import BYTE, CHANNELS, ImageForm
 from equipoise.corrupt.rows import STRENGTH, Corruptible, needed_for
@@ -21,6 +22,8 @@ from equipoise.errors import BriefError, DataError, EquipoiseError
 from equipoise.flow.children import answers_of, open_child
 from equipoise.flow.evidence import MAIN
 from equipoise.host.sandbox import Sandbox
+from equipoise.preprocess.lengths import joined
+from equipoise.preprocess.raw import Preprocessor, Raw, open_preprocessor
 from equipoise.preprocess.rows import Rows
 from equipoise.store.study import StudyFolder
 
@@ -97,7 +100,8 @@ def with_corruptions(
             f"each corrupted set holds {most['certify']:,} of the {main['certify'].n:,} certify rows: all of them in "
             f"{len(wanted)} sets would take more than {MOST_BYTES / 1e9:.1f} GB"
         )
-    mixed = {name: _mixed(splits[name], parts[name], brief.seed) for name in SPLITS}
+    filling = _filling(preprocessing)
+    mixed = {name: _mixed(splits[name], parts[name], filling, brief.seed) for name in SPLITS}
     return Corrupted(splits | mixed, tuple(made), tuple(notes))
 
 
@@ -107,7 +111,16 @@ def corruptible_of(rows: Rows, preprocessing: PlacedPreprocessing | None) -> Cor
     settings = None if preprocessing is None else preprocessing.settings
     if isinstance(settings, ImagePreprocessing):
         return Corruptible(like, {name: _image_form(settings, array) for name, array in like.feeds.items()})
+    if preprocessing is not None and rows.texts is not None:
+        return Corruptible(like, tokenise=partial(_tokens, open_preprocessor(preprocessing), settings))
     return Corruptible(like)
+
+
+def _tokens(preprocessor: Preprocessor, settings: TextPreprocessing | None, texts: Sequence[str]) -> dict[str, Array]:
+    """A model's inputs of texts; the two of a pair stand on lines of their own."""
+    pairs = settings is not None and settings.columns is not None and len(settings.columns) == 2
+    raw: list[Raw] = [(each.partition("\n")[0], each.partition("\n")[2]) if pairs else each for each in texts]
+    return preprocessor(raw, [f"corrupted row {row:,}" for row in range(len(raw))])
 
 
 def _image_form(settings: ImagePreprocessing, array: Array) -> ImageForm:
@@ -204,16 +217,24 @@ def _most_rows(rows: Rows, sets: int) -> int:
     return max(1, min(rows.n, MOST_BYTES // (row_bytes * max(1, sets))))
 
 
-def _mixed(rows: Rows, parts: Sequence[Rows], seed: int) -> Rows:
+def _filling(preprocessing: PlacedPreprocessing | None) -> Mapping[str, int]:
+    """What the shorter of texts are filled up with, by input."""
+    if preprocessing is None or not isinstance(preprocessing.settings, TextPreprocessing):
+        return {}
+    return open_preprocessor(preprocessing).filling
+
+
+def _mixed(rows: Rows, parts: Sequence[Rows], filling: Mapping[str, int], seed: int) -> Rows:
     """All of them in random order: where the budget allows some of the rows, it takes the first."""
     if not parts:
         return rows
     whole = [replace(rows, extra=rows.extra | {STRENGTH: np.zeros(rows.n, np.intp)}), *parts]
     targets = [part.target for part in whole if part.target is not None]
-    joined = Rows(
-        feeds={name: np.concatenate([part.feeds[name] for part in whole]) for name in rows.feeds},
+    everything = Rows(
+        feeds=joined([part.feeds for part in whole], filling),
         target=np.concatenate(targets) if targets else None,
         extra={name: np.concatenate([part.extra[name] for part in whole]) for name in whole[0].extra},
         population=np.concatenate([part.population for part in whole]),
+        texts=None if rows.texts is None else np.concatenate([part.texts for part in whole if part.texts is not None]),
     )
-    return joined.take(np.random.default_rng([seed, len(parts)]).permutation(joined.n))
+    return everything.take(np.random.default_rng([seed, len(parts)]).permutation(everything.n))

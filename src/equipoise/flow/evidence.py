@@ -26,6 +26,8 @@ from equipoise.stats.predictions import Predictions
 
 Array = NDArray[Any]
 MAIN = "main"
+ROW = "row of the data file"
+"""Name of the extra column that holds it, from 0."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,11 @@ class Judge:
             ]
             self._claims[key] = tuple(claims)
         return self._claims[key]
+
+
+def numbered(rows: Rows) -> Rows:
+    """Rows that keep their numbers when they are divided."""
+    return replace(rows, extra=rows.extra | {ROW: np.arange(rows.n)})
 
 
 def check_default(default: str, meaning: OutputMeaning) -> float | int:

@@ -29,7 +29,7 @@ from equipoise.core.variant import DataUse, Failure, Variant
 from equipoise.errors import BriefError, DataError, ModelError, SandboxError
 from equipoise.flow.children import open_child
 from equipoise.flow.corrupting import with_corruptions
-from equipoise.flow.evidence import MAIN, Judge, check_default
+from equipoise.flow.evidence import MAIN, Judge, check_default, numbered
 from equipoise.flow.importing import IMPORT_TIMEOUT_S, import_in_child, native_config
 from equipoise.flow.material import Material
 from equipoise.flow.near import check_rows, requests_of
@@ -160,7 +160,8 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         calibration = data.rows.take(np.random.default_rng(brief.seed).permutation(index.calibrate))
     # In random order: where the budget allows some of the rows, it takes the first.
     shuffle = np.random.default_rng(brief.seed).permutation
-    rows = {"search": data.rows.take(shuffle(index.search)), "certify": data.rows.take(shuffle(index.certify))}
+    known = numbered(data.rows)
+    rows = {"search": known.take(shuffle(index.search)), "certify": known.take(shuffle(index.certify))}
     corrupted = with_corruptions(brief, rows, baseline, study, data.preprocessing)
     rows = corrupted.splits
     asked = requests_of(trace, index.certify)

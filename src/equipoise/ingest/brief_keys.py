@@ -171,6 +171,10 @@ KEYS = (
         "false", "Put real rows, not synthetic ones, into the bundle's golden answers.",
     ),
     BriefKey(
+        "data.show_rows", "--show-rows", "data.show_rows", spellings.flag, {"type": "boolean"}, "false",
+        "Show in the answer what the rows hold whose answers changed for the worse, and not their numbers alone.",
+    ),
+    BriefKey(
         "data.data_use", "--data-use", "data.data_use", **_choice("none", "unlabelled", "labelled"),
         example='"unlabelled"',
         about="The most of the data that may go into what is made: nothing, rows without true answers, or all.",

@@ -13,6 +13,7 @@ from equipoise.report import figures
 from equipoise.report.composition import cards, is_put_together, stage_table, what_parts_save, who_answers
 from equipoise.report.details import ReportDetails
 from equipoise.report.figures import Picture
+from equipoise.report.flips import flips_picture, flips_tables
 from equipoise.report.markup import Markup, element, escape, join, table, with_code
 from equipoise.report.naming import said
 from equipoise.report.points import cost_of
@@ -129,12 +130,20 @@ def _sections(result: Result, details: ReportDetails) -> list[Markup]:
         section("key-figures", "Key figures", key_figures(result, details)),
         *_composition(result),
         *(section(picture.key, picture.title, drawn(picture)) for picture in pictures),
+        *_flips(result),
         *_robustness(result, details),
         section("proof", "What is proved", proof(result, details)),
         section("all", "Every candidate, and what became of it", candidates(result, details)),
         section("circumstances", "Where these figures come from", _circumstances(result, details)),
         *([section("warnings", "What else you should know", _list(result.warnings))] if result.warnings else []),
     ]
+
+
+def _flips(result: Result) -> list[Markup]:
+    if result.flips is None:
+        return []
+    picture = flips_picture(result.flips)
+    return [section(picture.key, picture.title, drawn(picture), flips_tables(result.flips))]
 
 
 def _robustness(result: Result, details: ReportDetails) -> list[Markup]:
