@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from equipoise.core.preprocessing import TextPreprocessing
 from equipoise.core.tensor import DType, TensorSpec
 from equipoise.errors import DataError
 from equipoise.execute.answers import answers
 from equipoise.serve.loading import LoadedPlan
 
+TEXT = "text"
 MOST_EXAMPLE_ELEMENTS = 2_000
 """Of a row: a larger example is longer than anybody reads."""
 MOST_NAMED, LARGEST_NAMED_BITS = 20, 32
@@ -55,7 +57,7 @@ class Described:
         inputs: Its tensors, for the protocol.
         outputs: Likewise.
         shapes: Input name to a shape of one row, every axis known.
-        raw: What a row may be instead of numbers: an encoded `image`; null where it may be nothing else.
+        raw: What a row may be instead of numbers: an encoded `image`, or a `text`; null where it may be nothing else.
     """
 
     name: str
@@ -75,7 +77,11 @@ def described(plan: LoadedPlan, versions: Sequence[str]) -> Described:
     shapes = {tensor.name: tuple(plan.bundle.golden_inputs[tensor.name].shape[1:]) for tensor in inputs}
     fields = [_taken(tensor, shapes[tensor.name]) for tensor in inputs]
     columns, sole = plan.bundle.data.columns, fields[0] if len(fields) == 1 else None
-    if sole is not None and columns:
+    settings = None if plan.preprocessor is None else plan.preprocessor.settings
+    if isinstance(settings, TextPreprocessing):
+        takes = tuple(_sentence(name) for name in settings.columns or (TEXT,))
+        sole = takes[0] if len(takes) == 1 else None
+    elif sole is not None and columns:
         one = Field("", _words(inputs[0].dtype), _value(inputs[0].dtype), _example(inputs[0].dtype, ()))
         takes = tuple(Field(name, one.words, one.schema, one.example) for name in columns)
     else:
@@ -89,7 +95,7 @@ def described(plan: LoadedPlan, versions: Sequence[str]) -> Described:
         inputs=inputs,
         outputs=plan.outputs,
         shapes=shapes,
-        raw=None if plan.preprocessor is None else plan.preprocessor.settings.kind,
+        raw=None if settings is None else settings.kind,
     )
 
 
@@ -115,6 +121,10 @@ def _taken(tensor: TensorSpec, shape: tuple[int, ...]) -> Field:
         array_schema(tensor.dtype, row),
         _example(tensor.dtype, shape) if math.prod(shape) <= MOST_EXAMPLE_ELEMENTS else None,
     )
+
+
+def _sentence(name: str) -> Field:
+    return Field(name, "text", {"type": "string", "minLength": 1}, "a text")
 
 
 def _given(plan: LoadedPlan) -> tuple[Field, ...]:

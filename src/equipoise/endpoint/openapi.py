@@ -172,10 +172,13 @@ def _operation(
 
 def _in_words(model: Described) -> str:
     """What a model takes and gives, for people."""
-    image = ["A row may be an image instead: a JPEG or PNG file as the body, or several in a form.", ""]
+    instead = {
+        "image": "A row may be an image instead: a JPEG or PNG file as the body, or several in a form.",
+        "text": "A row is a text: a single one may be the body itself, as text/plain, or stand under `text`.",
+    }
     return "\n".join(
         [
-            *(image if model.raw == "image" else []),
+            *([] if model.raw is None else [instead[model.raw], ""]),
             "Each row needs:",
             *(f"- `{field.name}`: {field.words}" for field in model.takes),
             "",
@@ -203,11 +206,23 @@ def _predict_request(model: Described) -> Json:
         "required": ["rows"],
         "additionalProperties": False,
     }
-    return {"anyOf": [rows, whole]}
+    if model.raw != "text" or model.bare is None:
+        return {"anyOf": [rows, whole]}
+    text = model.bare.schema
+    texts = {"anyOf": [text, {"type": "array", "minItems": 1, "items": text}]}
+    alone = {
+        "type": "object",
+        "properties": {"text": texts} | settings,
+        "required": ["text"],
+        "additionalProperties": False,
+    }
+    return {"anyOf": [rows, whole, alone, text]}
 
 
 def _files(model: Described) -> Json:
     """What a request may be besides JSON."""
+    if model.raw == "text" and model.bare is not None:
+        return {"text/plain": {"schema": {"type": "string", "minLength": 1}}}
     if model.raw != "image":
         return {}
     form = {"type": "object", "additionalProperties": {"type": "string", "contentMediaType": IMAGE_TYPES[0]}}

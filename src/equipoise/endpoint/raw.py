@@ -1,4 +1,7 @@
-"""Images in a request to `/v1/predict`: as the body itself, in a form, or in JSON; decoded beside the event loop."""
+"""Images and texts in a request to `/v1/predict`: as the body itself, in a form, or in JSON.
+
+Images, and more than a few texts, are turned into tensors beside the event loop.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,13 @@ from equipoise.endpoint.http import Limits
 from equipoise.endpoint.multipart import parts_of
 from equipoise.endpoint.oip import InferRequest
 from equipoise.endpoint.rows import predict_request, rows_of_body, with_rows
+from equipoise.endpoint.texts import PLAIN, as_rows, plain_text, texts_of, tokens
 from equipoise.endpoint.values import as_bad_request, bound, parsed
 from equipoise.errors import BadRequest
 from equipoise.host.environment import cores
 from equipoise.preprocess.images import image_sides
 from equipoise.preprocess.raw import Preprocessor
+from equipoise.preprocess.text import TextPreprocessor
 from equipoise.serve.loading import LoadedPlan
 
 Array = NDArray[Any]
@@ -30,6 +35,7 @@ MULTIPART, IMAGE = b"multipart/form-data", b"image/"
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 """What JPEG and PNG files begin with, and JSON never does: clients forget to say what they send."""
 DATA_URL = "data:image/"
+FEW_BYTES = 4096
 TOGETHER = 4
 """All images of a request may have so many times the pixels that one may have."""
 
@@ -51,7 +57,8 @@ class RawRows:
 
         Args:
             headers: Lower-case name to value.
-            body: A JPEG or PNG file, a form of several, or rows as JSON, which may be images in base64 too.
+            body: A JPEG or PNG file, a form of several, or a text; or rows as JSON, which may be images in base64 or
+                texts too.
             plan: What answers.
 
         Raises:
@@ -67,6 +74,8 @@ class RawRows:
             return InferRequest(await self._decoded([part.content for part in parts], names, plan))
         if content_type.startswith(IMAGE) or body.startswith(MAGIC):
             return InferRequest(await self._decoded([body], ["the image"], plan))
+        if isinstance(plan.preprocessor, TextPreprocessor):
+            return await self._texts(content_type, body, plan, plan.preprocessor)
         value = parsed(body)
         encoded = None if plan.preprocessor is None else _encoded(rows_of_body(value))
         if encoded is None:
@@ -75,6 +84,19 @@ class RawRows:
         names = [f"row {number}" for number in range(1, len(encoded) + 1)]
         contents = [_from_base64(text, name) for text, name in zip(encoded, names, strict=True)]
         return with_rows(value, await self._decoded(contents, names, plan))
+
+    async def _texts(
+        self, content_type: bytes, body: bytes, plan: LoadedPlan, preprocessor: TextPreprocessor
+    ) -> InferRequest:
+        value = {"rows": [plain_text(body)]} if content_type.startswith(PLAIN) else as_rows(parsed(body))
+        texts = texts_of(rows_of_body(value), preprocessor.settings.columns)
+        if texts is None:
+            return predict_request(value, plan, self._limits)
+        require_rows("rows", [len(texts)], self._limits)
+        if len(body) <= FEW_BYTES:  # it takes less time than another thread would to hear of it
+            return with_rows(value, tokens(texts, plan, self._limits))
+        loop = asyncio.get_running_loop()
+        return with_rows(value, await loop.run_in_executor(self._threads, tokens, texts, plan, self._limits))
 
     async def _decoded(self, contents: Sequence[bytes], names: Sequence[str], plan: LoadedPlan) -> dict[str, Array]:
         preprocessor = plan.preprocessor

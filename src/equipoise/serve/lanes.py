@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from equipoise.errors import Unavailable
 from equipoise.execute.stages import rows_of
+from equipoise.preprocess.lengths import joined
 from equipoise.serve.opening import Ask
 from equipoise.serve.work import Rows
 
@@ -36,13 +37,14 @@ class Lanes:
     Args:
         name: Of the model, for the names of the threads.
         asks: For each lane, what computes each stage there.
+        filling: Inputs whose rows may have different lengths, each with what shorter ones are filled up with.
 
     Attributes:
         free_at_s: When each lane is expected to be free, on the loop's clock; infinite for one that is down.
         free: Lanes that are free now.
     """
 
-    def __init__(self, name: str, asks: Sequence[Sequence[Ask]]) -> None:
+    def __init__(self, name: str, asks: Sequence[Sequence[Ask]], filling: Mapping[str, int] | None = None) -> None:
         self.free_at_s = [0.0] * len(asks)
         self.free = list(range(len(asks)))
         self._asks = asks
@@ -50,7 +52,9 @@ class Lanes:
         self._down: set[int] = set()
         self._jobs: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in asks]
         for lane, jobs in enumerate(self._jobs):
-            Thread(target=_compute, args=(lane, jobs), name=f"equipoise-{name}-{lane}", daemon=True).start()
+            Thread(
+                target=_compute, args=(lane, jobs, filling or {}), name=f"equipoise-{name}-{lane}", daemon=True
+            ).start()
 
     @property
     def idle(self) -> bool:
@@ -98,10 +102,11 @@ class Lanes:
             jobs.put(None)
 
 
-def ask(stage: Ask, pieces: Sequence[Piece]) -> list[Asked]:
+def ask(stage: Ask, pieces: Sequence[Piece], filling: Mapping[str, int]) -> list[Asked]:
     """Ask a stage the rows of several requests at once, and give each its own.
 
-    Requests whose rows have another shape cannot share an array, and are asked one shape after the other. Where the
+    Token sequences of different lengths are filled up. Requests whose rows have another shape beyond that cannot share
+    an array, and are asked one shape after the other. Where the
     runtime raises on rows of several requests, each is asked alone, so that one that a model cannot take fails by
     itself.
 
@@ -110,8 +115,9 @@ def ask(stage: Ask, pieces: Sequence[Piece]) -> list[Asked]:
     """
     feeds = [inputs if rows is None else {name: a[rows] for name, a in inputs.items()} for inputs, rows in pieces]
     found: list[Asked | None] = [None] * len(feeds)
-    for places in _by_shape(feeds):
-        for place, asked in zip(places, _ask_together(stage, [feeds[place] for place in places]), strict=True):
+    for places in _by_shape(feeds, filling):
+        together = _ask_together(stage, [feeds[place] for place in places], filling)
+        for place, asked in zip(places, together, strict=True):
             found[place] = asked
     return [asked for asked in found if asked is not None]
 
@@ -121,11 +127,11 @@ def raised(asked: Asked) -> bool:
     return isinstance(asked, Exception) and not isinstance(asked, Unavailable)
 
 
-def _compute(lane: int, jobs: SimpleQueue[Job | None]) -> None:
+def _compute(lane: int, jobs: SimpleQueue[Job | None], filling: Mapping[str, int]) -> None:
     while (job := jobs.get()) is not None:
         stage, pieces, loop, ended = job
         try:
-            found = ask(stage, pieces)
+            found = ask(stage, pieces, filling)
         except BaseException as error:  # the thread must live on: without it the lane would never be free again
             found = [RuntimeError(repr(error))] * len(pieces)
         with suppress(RuntimeError):  # the loop is over, and nobody waits any more
@@ -133,23 +139,26 @@ def _compute(lane: int, jobs: SimpleQueue[Job | None]) -> None:
         del job, stage, pieces, found
 
 
-def _by_shape(feeds: Sequence[Mapping[str, Array]]) -> list[list[int]]:
+def _by_shape(feeds: Sequence[Mapping[str, Array]], filling: Mapping[str, int]) -> list[list[int]]:
     if len(feeds) == 1:
         return [[0]]
     groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for place, inputs in enumerate(feeds):
-        groups.setdefault(tuple(array.shape[1:] for array in inputs.values()), []).append(place)
+        shapes = tuple(() if name in filling else array.shape[1:] for name, array in inputs.items())
+        groups.setdefault(shapes, []).append(place)
     return list(groups.values())
 
 
-def _ask_together(stage: Ask, feeds: Sequence[Mapping[str, Array]]) -> list[Asked]:
-    together = feeds[0] if len(feeds) == 1 else {name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]}
+def _ask_together(stage: Ask, feeds: Sequence[Mapping[str, Array]], filling: Mapping[str, int]) -> list[Asked]:
+    together = feeds[0] if len(feeds) == 1 else joined(feeds, filling)
     try:
         outputs, confidence = stage(together)
     except Unavailable as error:  # nobody computes here any more
         return [error] * len(feeds)
     except Exception as error:  # a runtime's own exceptions: whatever it raised, there is no answer
-        return [error] if len(feeds) == 1 else [asked for one in feeds for asked in _ask_together(stage, [one])]
+        return (
+            [error] if len(feeds) == 1 else [asked for one in feeds for asked in _ask_together(stage, [one], filling)]
+        )
     if len(feeds) == 1:
         return [(outputs, confidence)]
     ends = np.cumsum([rows_of(one) for one in feeds]).tolist()

@@ -18,6 +18,7 @@ from equipoise.execute.plan import OpenPlan
 from equipoise.execute.verify import environment_differences
 from equipoise.host.environment import cores, environment
 from equipoise.policy.batch import ServiceModel
+from equipoise.preprocess.lengths import sequence_inputs
 from equipoise.preprocess.raw import Preprocessor, open_preprocessor
 from equipoise.serve.cores import within_cores
 from equipoise.serve.crew import Crew
@@ -67,6 +68,13 @@ class LoadedPlan:
     def asks(self) -> list[list[Ask]]:
         """For each lane, what computes each stage there."""
         return _asks(self.opened)
+
+    @property
+    def filling(self) -> dict[str, int]:
+        """Inputs that are token sequences, each with what shorter rows of a batch are filled up with."""
+        if self.preprocessor is not None:
+            return self.preprocessor.filling
+        return dict.fromkeys(sequence_inputs(self.spec), 0)
 
     @property
     def pids(self) -> tuple[int, ...]:

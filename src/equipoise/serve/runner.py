@@ -63,7 +63,7 @@ class Runner:
         self._simple = plan.distrust is not None and plan.distrust.answer == "simple"
         self._queues = [StageQueue() for _ in plan.all_stages]
         self._look_at = [stage.rule.max_rows + 1 for stage in self._plan.stages]
-        self._lanes = Lanes(loaded.name, loaded.asks)
+        self._lanes = Lanes(loaded.name, loaded.asks, loaded.filling)
         self._cores = cores.share(plan.stages[0].models[0].settings.threads, weakly(self._start_now))
         self._names = [*(f"stage {place + 1}" for place in range(self._plan.nominal)), "the fallback"]
         self._probes = Probes(
