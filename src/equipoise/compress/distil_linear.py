@@ -46,10 +46,12 @@ class DistilLinear:
         Raises:
             TechniqueError: There is no training budget, several targets, or too few rows.
         """
+        import threadpoolctl
+
         training = required_training(context.training, self.name)
         run = TrainingRun(training, step)
         taught = lesson(source, training)
-        with tool("scikit-learn"):
+        with tool("scikit-learn"), threadpoolctl.threadpool_limits(context.threads):
             regression = taught.classes is None
             kind = str(step.parameters.get("features", "binned"))
             student = linear_student(kind, taught.features, context.seed, regression)

@@ -51,10 +51,12 @@ class DistilMlp:
         Raises:
             TechniqueError: There is no training budget, several targets, or too few rows; or the training diverged.
         """
+        import threadpoolctl
+
         training = required_training(context.training, self.name)
         run = TrainingRun(training, step)
         taught = lesson(source, training)
-        with tool("scikit-learn"):
+        with tool("scikit-learn"), threadpoolctl.threadpool_limits(context.threads):
             student = _train(taught, _hidden(step), context, training, run)
         save_student(taught, student, context)
         return "sklearn"

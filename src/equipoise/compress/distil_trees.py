@@ -63,6 +63,8 @@ class DistilTrees:
         Raises:
             TechniqueError: There is no training budget, several targets, or too few rows; or the kind is unknown.
         """
+        import threadpoolctl
+
         training = required_training(context.training, self.name)
         grow = {"boosted": _boosted, "forest": _forest, "tree": _tree}.get(str(step.parameters.get("student")))
         if grow is None:
@@ -70,7 +72,7 @@ class DistilTrees:
             raise TechniqueError(f"student is {found!r}; it can be boosted, forest or tree")
         run = TrainingRun(training, step)
         taught = lesson(source, training)
-        with tool("scikit-learn"):
+        with tool("scikit-learn"), threadpoolctl.threadpool_limits(context.threads):
             student = grow(taught, step, context, training, run)
         save_student(taught, student, context)
         return "sklearn"

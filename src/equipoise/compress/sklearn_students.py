@@ -86,6 +86,8 @@ def lesson(source: Path, training: Training) -> Lesson:
             np.asarray(features_of(model, _table(rows, spec, model)), dtype=np.float64)
             for rows in (training.rows, training.search)
         )
+    if any(array.dtype.kind == "f" and not np.isfinite(array).all() for array in training.teacher.values()):
+        raise TechniqueError("the model answers some training rows with no finite number: there is nothing to learn")
     teacher = final_estimator(model)
     classes = None if "value" in training.teacher else np.asarray(teacher.classes_)
     return Lesson(

@@ -1,0 +1,1 @@
+"""Conformance suites that anyone's plug-in can run."""
