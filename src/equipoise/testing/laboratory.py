@@ -97,6 +97,7 @@ class Laboratory:
         folder.mkdir(parents=True, exist_ok=True)
         self._children: dict[str, Sandbox] = {}
         self._attempts = 0
+        self._teachers: dict[Path, dict[str, Array]] = {}
         self._kept: dict[tuple[str, Path, str, str], Attempt] = {}
 
     def made_before(self, name: str, example: Example, step: Step, process: str) -> Attempt | None:
@@ -146,7 +147,7 @@ class Laboratory:
             labelled = technique.data_use == "labelled"
             training = Training(
                 rows=rows if labelled else replace(rows, target=None),
-                teacher=self.answers(example.artifact, rows) if teacher is None else teacher,
+                teacher=self.teacher_of(example, rows) if teacher is None else teacher,
                 teacher_artifact=example.artifact,
                 search=example.search,
                 quality=None if example.search.target is None else Share(example.output, example.search.target),
@@ -162,6 +163,14 @@ class Laboratory:
         except SandboxError as error:
             self._children.pop(process).close()
             return Attempt(failure=error.message, crashed=True, artifact=context.folder)
+
+    def teacher_of(self, example: Example, rows: Rows) -> dict[str, Array]:
+        """What an example's model answers to rows; to its own it is asked once."""
+        if rows is not example.rows:
+            return self.answers(example.artifact, rows)
+        if example.artifact not in self._teachers:
+            self._teachers[example.artifact] = self.answers(example.artifact, rows)
+        return self._teachers[example.artifact]
 
     def answers(self, artifact: Path, rows: Rows, process: str = "second") -> dict[str, Array]:
         """What an artifact answers, opened in a process."""
