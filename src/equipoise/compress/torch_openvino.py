@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
 from equipoise.compress.tools import load_torch, quiet_torch, save_ir, tool
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
+
+NUMBERED = re.compile(r"[A-Z][A-Za-z]*_\d+")
 
 
 class TorchOpenVino:
@@ -45,5 +48,14 @@ class TorchOpenVino:
             for port, tensor in zip(model.outputs, spec.outputs, strict=True):
                 port.get_tensor().set_names({tensor.name})
                 port.get_node().set_friendly_name(tensor.name)
+            _number_anew(model)
         save_ir(model, context.folder, half=False)
         return "openvino"
+
+
+def _number_anew(model: Any) -> None:
+    """OpenVINO numbers models and nodes through the life of a process; the same program must be the same file."""
+    model.set_friendly_name("model")
+    for position, node in enumerate(model.get_ordered_ops()):
+        if NUMBERED.fullmatch(node.get_friendly_name()):
+            node.set_friendly_name(f"{node.get_type_name()}_unnamed_{position}")

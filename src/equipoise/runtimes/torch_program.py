@@ -150,10 +150,12 @@ def program_spec(program: ExportedProgram, where: str) -> ModelSpec:
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     signature = program.graph_signature
     _check_answers_only(program, where)
-    inputs = input_names(program)
     flat = [name for name in signature.user_inputs if isinstance(name, str)]
-    if len(flat) != len(inputs) or not inputs:
-        raise ModelError(where, f"it takes {len(flat)} tensors in lists or dictionaries", "needed a tensor a parameter")
+    containers = [leaf for tree in program.call_spec.in_spec.children() for leaf in tree.children()]
+    if not flat or len(flat) < len(signature.user_inputs) or not all(leaf.is_leaf() for leaf in containers):
+        found = f"it takes {len(flat)} tensors and {len(signature.user_inputs) - len(flat)} other values"
+        raise ModelError(where, f"{found}, perhaps in lists", "needed a tensor for each parameter of forward")
+    inputs = input_names(program)
     given = list(tree_leaves(tuple(signature.user_outputs)))
     outputs = [] if program.call_spec.out_spec is None else output_names(program)
     specs = ModelSpec(
