@@ -60,7 +60,8 @@ BASELINE_LEAST_S = 10.0
 """What the original's own answers to the certify rows may take at least: without them a whole study is lost."""
 TRAINING_GRACE_S = 20.0
 """What a training may take past its time to start, to open what it needs and to save what it made."""
-TEACHER_BATCH = 256
+TEACHER_BATCH, TABLE_TEACHER_BATCH = 256, 4096
+"""Rows that a teacher answers at once; scikit-learn's models start threads anew for each batch, and take small rows."""
 CERTIFY_GRACE_S = 20.0
 """What all proofs together may take past the budget: an answer late by seconds is worth more than none."""
 
@@ -274,7 +275,8 @@ class Workbench:
             self._tell(f"asking the {original.recipe} for its answers to {self.material.train.n:,} training rows")
             native = self.material.native(original)
             with self._opened(native, _alone(native, self.material.cores), remaining_s, check=False) as child:
-                batch = original.spec.fixed_batch or TEACHER_BATCH
+                usual = TABLE_TEACHER_BATCH if original.format == "sklearn" else TEACHER_BATCH
+                batch = original.spec.fixed_batch or usual
                 self.study.save_arrays(name, answers_of(child, self.material.train, batch, max(5.0, remaining_s)))
         return self.study.load_arrays(name)
 
