@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from equipoise.core.preprocessing import ImagePreprocessing, PlacedPreprocessing
+from equipoise.store.manifest import write_manifest
+from equipoise.store.preprocessing import write_preprocessing
+
 Array = NDArray[Any]
 COLOURS = ("blue", "green", "red")
 """Classes of the model, in the order of its columns, which is that of a folder reader."""
@@ -65,4 +69,16 @@ def picture_model(folder: Path, dtype: str = "uint8", layout: str = "NHWC", side
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "model.onnx"
     )
+    return folder
+
+
+def picture_bundle(place: Path, bundled: Any, settings: ImagePreprocessing, side: int = 8) -> Path:
+    """A bundle of that model, which takes images; `bundled` is the fixture that makes bundles."""
+    dtype, layout = settings.dtype or "uint8", settings.layout or "NHWC"
+    model = picture_model(place.with_name(f"{place.name}-model"), dtype, layout, side)
+    row = (3, side, side) if layout == "NCHW" else (side, side, 3)
+    golden = np.random.default_rng(0).integers(0, 2, (3, *row)).astype(dtype)
+    folder: Path = bundled(place, model, {"image": golden}, labels=COLOURS)
+    write_preprocessing(folder, PlacedPreprocessing(settings=settings))
+    write_manifest(folder, "a test")
     return folder
