@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.preprocess.rows import Rows
+from equipoise.preprocess.synthetic_tokens import holds_tokens, synthetic_tokens
 
 Array = NDArray[Any]
 COMMON_ENOUGH = 10  # a text that this many rows share says nothing about one of them
@@ -20,6 +21,7 @@ def synthetic_rows(rows: Rows, n: int, seed: int) -> dict[str, Array]:
     Each column is drawn by itself: numbers evenly between its lowest and highest, whole numbers staying whole; arrays
     (images, plain feature arrays) evenly over each feature's range where they are [n, k], over the whole array's range
     otherwise; text evenly from the values that at least 10 rows share, else the word `synthetic`. Nothing is missing.
+    Of token sequences see `synthetic_tokens`.
 
     Args:
         rows: The data.
@@ -30,6 +32,8 @@ def synthetic_rows(rows: Rows, n: int, seed: int) -> dict[str, Array]:
         Input name to array of shape [n, ...], in the dtypes of `rows.feeds`.
     """
     random = np.random.default_rng(seed)
+    if holds_tokens(rows.feeds):
+        return synthetic_tokens(rows.feeds, n, random)
     return {name: _drawn(array, n, random) for name, array in rows.feeds.items()}
 
 
