@@ -82,7 +82,8 @@ class RawRows:
             return predict_request(value, plan, self._limits)
         require_rows("rows", [len(encoded)], self._limits)
         names = [f"row {number}" for number in range(1, len(encoded) + 1)]
-        contents = [_from_base64(text, name) for text, name in zip(encoded, names, strict=True)]
+        loop = asyncio.get_running_loop()
+        contents = await loop.run_in_executor(self._threads, lambda: list(map(_from_base64, encoded, names)))
         return with_rows(value, await self._decoded(contents, names, plan))
 
     async def _texts(

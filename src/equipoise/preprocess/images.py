@@ -89,7 +89,10 @@ def require_pillow() -> None:
         DataError: It is not installed.
     """
     try:
-        import PIL.Image  # noqa: F401
+        import PIL.Image
+        import PIL.ImageOps
+
+        PIL.Image.preinit()  # its readers of formats, before several threads want them at once
     except ImportError:
         raise DataError("images", "Pillow, which decodes them, is not installed", INSTALL) from None
 
