@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,20 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.compose.certify import Claim, Evidence, SmallSlices
-from equipoise.compose.recheck import recheck, recheck_alone, small_slices_of
+from equipoise.compose.recheck import NO_ORIGINAL, recheck, recheck_alone, small_slices_of
 from equipoise.core.brief import DataBrief
-from equipoise.core.certificate import Certificate
+from equipoise.core.certificate import Certificate, SliceVerdict
 from equipoise.core.check import Check, CheckedClaim
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import BriefError, BundleError, DataError, InputError
 from equipoise.execute.plan import OpenPlan, open_plan
 from equipoise.execute.verify import Verification, verify_bundle
+from equipoise.flow.corrupting import corrupted_parts, filling_of
 from equipoise.flow.evidence import MAIN, Judge
 from equipoise.flow.original import original_answers
 from equipoise.ingest.data_files import DataFiles
 from equipoise.ingest.rows import bind_rows
 from equipoise.ingest.slices import sliced_like, spelled
 from equipoise.preprocess.answers import ClassLabel, OutputMeaning, encode_target
+from equipoise.preprocess.lengths import joined
 from equipoise.preprocess.rows import Rows
 from equipoise.stats.metrics import Metric, metric_named
 from equipoise.store.bundle import Bundle, read_bundle
@@ -171,7 +173,7 @@ class _Study:
             default=self.bundle.plan.distrust.default if self.bundle.plan.distrust else None,
         )
         answers = judge.decoded(plan.answer(rows.feeds), rows.target)
-        untested = self._untested()
+        untested = self._untested({place.name for place in places})
         if wish.baseline is None:
             alone = recheck_alone(self.metric, places, answers, target, groups, certified, wish.seed)
             return (*alone, *untested), (WEAKER, *notes)
@@ -188,7 +190,7 @@ class _Study:
         return (*recheck(evidence, answers, certified, wish.seed), *untested), notes
 
     def _bound(self, spec: ModelSpec) -> Rows:
-        """All new rows, as a model takes them: the main ones, then those of out-of-distribution sets."""
+        """All new rows, as a model takes them: the main ones, those of out-of-distribution sets, corrupted ones."""
         metric = self.certificate.metric
         needs = None if metric == "agreement" or ":" in metric else f"the metric {metric}"
         wanted = [*self.slices, *([self.wish.group] if self.wish.group else [])]
@@ -203,10 +205,13 @@ class _Study:
                 columns=self.bundle.data.columns,
             )  # fmt: skip
             parts.append(part)
+        if self.wish.baseline is not None:
+            sets = [verdict.name for verdict in self.certificate.slices if verdict.kind == "corruption"]
+            parts += corrupted_parts(parts[0], sets, self.bundle.preprocessing, self.wish.seed)
         targets = [part.target for part in parts if part.target is not None]
         group = self.wish.group
         return Rows(
-            feeds={name: np.concatenate([part.feeds[name] for part in parts]) for name in parts[0].feeds},
+            feeds=joined([part.feeds for part in parts], filling_of(self.bundle.preprocessing)),
             target=np.concatenate(targets) if targets else None,
             extra={} if group is None else {group: np.concatenate([part.extra[group] for part in parts])},
             population=np.concatenate([part.population for part in parts]),
@@ -233,20 +238,38 @@ class _Study:
             for name in self.tables
             if name != MAIN
         ]
+        there = set(rows.population.tolist())
+        claims += [
+            # A set that was only reported is in the certificate with whatever was found.
+            Claim(
+                each.name,
+                "corruption",
+                each.margin,
+                np.flatnonzero(rows.population == each.name),
+                counts=each.verdict == "within",
+            )
+            for each in certified.slices
+            if each.kind == "corruption" and each.name in there
+        ]
         return tuple(claims), tuple(notes)
 
-    def _untested(self) -> tuple[CheckedClaim, ...]:
-        """Out-of-distribution sets of which no new rows were given."""
+    def _untested(self, tested: Collection[str]) -> tuple[CheckedClaim, ...]:
+        """Out-of-distribution sets of which no new rows were given, and corruptions that could not be made."""
+        unmade = "the new rows cannot take it" if self.wish.baseline is not None else NO_ORIGINAL
+
+        def why(verdict: SliceVerdict) -> str:
+            return f"no new rows of it were given (--ood {verdict.name}=PATH)" if verdict.kind == "ood" else unmade
+
         return tuple(
             CheckedClaim(
                 name=verdict.name,
-                kind="ood",
+                kind=verdict.kind,
                 outcome="not tested",
                 margin=verdict.margin,
-                details=(f"no new rows of it were given (--ood {verdict.name}=PATH)",),
+                details=(why(verdict),),
             )
             for verdict in self.certificate.slices
-            if verdict.kind == "ood" and verdict.name not in self.tables
+            if verdict.kind != "slice" and verdict.name not in tested
         )
 
 

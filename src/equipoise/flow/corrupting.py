@@ -100,9 +100,31 @@ def with_corruptions(
             f"each corrupted set holds {most['certify']:,} of the {main['certify'].n:,} certify rows: all of them in "
             f"{len(wanted)} sets would take more than {MOST_BYTES / 1e9:.1f} GB"
         )
-    filling = _filling(preprocessing)
+    filling = filling_of(preprocessing)
     mixed = {name: _mixed(splits[name], parts[name], filling, brief.seed) for name in SPLITS}
     return Corrupted(splits | mixed, tuple(made), tuple(notes))
+
+
+def corrupted_parts(
+    rows: Rows, sets: Sequence[str], preprocessing: PlacedPreprocessing | None, seed: int
+) -> list[Rows]:
+    """Sets of corrupted rows, made of other rows than those that a study had.
+
+    Args:
+        rows: As they are.
+        sets: Names of the sets, as a certificate has them.
+        preprocessing: How raw images or texts became the rows; null where they were tensors or columns already.
+        seed: Of everything random.
+
+    Returns:
+        A part for each set that these rows can take.
+    """
+    if not sets:
+        return []
+    corruptible = corruptible_of(rows, preprocessing)
+    some = rows.take(slice(0, _most_rows(rows, len(sets))))
+    wanted = [Corruption.of_set(name) for name in sets]
+    return [corruptible.corrupted(some, each, seed) for each in wanted if corruptible.inputs_for(each.name)]
 
 
 def corruptible_of(rows: Rows, preprocessing: PlacedPreprocessing | None) -> Corruptible:
@@ -217,7 +239,7 @@ def _most_rows(rows: Rows, sets: int) -> int:
     return max(1, min(rows.n, MOST_BYTES // (row_bytes * max(1, sets))))
 
 
-def _filling(preprocessing: PlacedPreprocessing | None) -> Mapping[str, int]:
+def filling_of(preprocessing: PlacedPreprocessing | None) -> Mapping[str, int]:
     """What the shorter of texts are filled up with, by input."""
     if preprocessing is None or not isinstance(preprocessing.settings, TextPreprocessing):
         return {}
