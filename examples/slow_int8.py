@@ -61,7 +61,7 @@ def main() -> None:
 
 def resnet50(rng: np.random.Generator, pixels: int = 224) -> onnx.ModelProto:
     """A ResNet-50 with random weights: `image` float32 [batch, 3, pixels, pixels] to `logits` [batch, 1000]."""
-    graph = _Graph(rng)
+    graph = ConvolutionGraph(rng)
     x = graph.relu(graph.convolution("image", 3, 64, kernel=7, stride=2))
     x = graph.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     channels = 64
@@ -75,7 +75,7 @@ def resnet50(rng: np.random.Generator, pixels: int = 224) -> onnx.ModelProto:
 
 def mobilenet(rng: np.random.Generator, pixels: int = 224) -> onnx.ModelProto:
     """A MobileNet of width 0.25 with random weights, same input and output as `resnet50`."""
-    graph = _Graph(rng)
+    graph = ConvolutionGraph(rng)
     channels = 8
     x = graph.relu(graph.convolution("image", 3, channels, kernel=3, stride=2))
     for after, stride in SEPARABLE:
@@ -88,7 +88,7 @@ def mobilenet(rng: np.random.Generator, pixels: int = 224) -> onnx.ModelProto:
 SHAPES = {"resnet50": resnet50, "mobilenet": mobilenet}
 
 
-def _bottleneck(graph: _Graph, x: str, channels: int, width: int, stride: int) -> str:
+def _bottleneck(graph: ConvolutionGraph, x: str, channels: int, width: int, stride: int) -> str:
     """1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut, which is projected where the shape changes."""
     wide = EXPANSION * width
     branch = graph.relu(graph.convolution(x, channels, width))
@@ -98,7 +98,7 @@ def _bottleneck(graph: _Graph, x: str, channels: int, width: int, stride: int) -
     return graph.relu(graph.add("Add", [branch, shortcut]))
 
 
-class _Graph:
+class ConvolutionGraph:
     """Nodes and weights of an ONNX graph in the making; each layer is named after its place."""
 
     def __init__(self, rng: np.random.Generator) -> None:

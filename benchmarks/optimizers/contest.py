@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from equipoise.compose.tune import tune_settings
 from equipoise.core.candidate import Candidate
 from equipoise.core.estimate import Estimate
 from equipoise.core.noun import Noun
-from equipoise.core.profile import Settings
+from equipoise.core.profile import Precision, Settings
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import Failure, Variant
 from equipoise.errors import ChildTimedOut, EquipoiseError
@@ -101,8 +101,33 @@ class _Competitor:
     note: str = ""
 
 
-def contest(case: Case, budget_s: float, race_s: float, out: Path, tell: Tell) -> list[Row]:
-    """Give every tool the same budget, then judge and time what they made, side by side.
+@dataclass(frozen=True)
+class Other:
+    """A competitor that is no quantiser: another engine for the same model.
+
+    Attributes:
+        name: Of it.
+        write: Writes its form of the model in an artifact folder into an empty one, given some rows; runs in a child.
+        runtime: Registered name of what runs it.
+        precision: Which it is told to compute in.
+    """
+
+    name: str
+    write: Callable[[Path, dict[str, Any], Path], None]
+    runtime: str
+    precision: Precision
+
+
+def contest(
+    case: Case,
+    budget_s: float,
+    race_s: float,
+    out: Path,
+    tell: Tell,
+    tools: Sequence[str] = tuple(TOOLS),
+    others: Sequence[Other] = (),
+) -> list[Row]:
+    """Give every tool the same budget, then judge (unless the metric is `none`) and time what they made, side by side.
 
     Args:
         case: What is optimised.
@@ -110,6 +135,8 @@ def contest(case: Case, budget_s: float, race_s: float, out: Path, tell: Tell) -
         race_s: Wall time for the race.
         out: Where everything is kept.
         tell: Told what is being done.
+        tools: Quantisers that take part.
+        others: What takes part besides.
 
     Returns:
         Rows of the table: ours first.
@@ -125,15 +152,16 @@ def contest(case: Case, budget_s: float, race_s: float, out: Path, tell: Tell) -
     try:
         original = _Competitor(ORIGINAL, prepared.material.baseline.variant, prepared.material.baseline)
         ours = _ours(result.chosen, result.wall_s, out / "ours" / "study" / "artifacts", study)
-        others = [original, *_made(prepared, workbench, budget_s, tell)]
-        for competitor in others:
+        rivals = [original, *_made(prepared, workbench, budget_s, tell, tools)]
+        rivals += [_other(other, prepared, workbench, tell) for other in others]
+        for competitor in rivals:
             _settle(competitor, prepared, workbench)
-        for competitor in (original, ours, *others[1:]):  # all are judged against the original's answers
+        for competitor in (original, ours, *rivals[1:]):  # all are judged against the original's answers
             _judge(competitor, prepared, workbench)
-        raced = _race((ours, *others), race_s, workbench)
+        raced = _race((ours, *rivals), race_s, workbench)
     finally:
         workbench.close()
-    return [row for competitor in (ours, *others) for row in _rows(competitor, raced, prepared)]
+    return [row for competitor in (ours, *rivals) for row in _rows(competitor, raced, prepared)]
 
 
 # --- making -----------------------------------------------------------------------------------------------------------
@@ -158,7 +186,9 @@ def _ours(chosen: Candidate, wall_s: float, artifacts: Path, study: StudyFolder)
     return _Competitor(OURS, variant, config, {AS_LEFT: entrant}, optimise_s=wall_s, note=str(chosen.recipe))
 
 
-def _made(prepared: Prepared, workbench: Workbench, budget_s: float, tell: Tell) -> list[_Competitor]:
+def _made(
+    prepared: Prepared, workbench: Workbench, budget_s: float, tell: Tell, tools: Sequence[str]
+) -> list[_Competitor]:
     """What each tool makes of the model; of scikit-learn models, of the ONNX form, which competes itself."""
     source = prepared.material.baseline.variant
     made = []
@@ -171,7 +201,26 @@ def _made(prepared: Prepared, workbench: Workbench, budget_s: float, tell: Tell)
             return made
         source = converted.variant = outcome
         converted.optimise_s = outcome.build_s
-    return made + [_made_by(tool, source, prepared, workbench.study, budget_s, tell) for tool in TOOLS]
+    return made + [_made_by(tool, source, prepared, workbench.study, budget_s, tell) for tool in tools]
+
+
+def _other(other: Other, prepared: Prepared, workbench: Workbench, tell: Tell) -> _Competitor:
+    tell(f"{other.name}: writing its form of the model")
+    study, competitor = workbench.study, _Competitor(other.name)
+    folder = study.new_folder()
+    source = study.artifact(prepared.material.baseline.variant.artifact)
+    begin = time.monotonic()
+    try:
+        with Sandbox(study.log(other.name.replace(" ", "-"))) as child:
+            child.call(other.write, source, workbench.sample, folder, timeout_s=PATIENCE_S)
+            variant = child.call(describe, folder, Recipe(source=other.name), timeout_s=PATIENCE_S)
+        study.keep_artifact(folder, variant.artifact)
+        competitor.variant = variant
+        competitor.config = Config(variant=variant, runtime=other.runtime, precision=other.precision)
+    except EquipoiseError as error:
+        competitor.note = f"does not apply: {error}"
+    competitor.optimise_s = time.monotonic() - begin
+    return competitor
 
 
 def _made_by(
@@ -239,7 +288,7 @@ def _unchanged(variant: Variant, prepared: Prepared) -> Config:
 
 
 def _judge(competitor: _Competitor, prepared: Prepared, workbench: Workbench) -> None:
-    if not competitor.entrants or competitor.config is None:
+    if not competitor.entrants or competitor.config is None or prepared.judge is None:
         return
     settings = list(competitor.entrants.values())[-1].settings
     rows = prepared.material.splits["certify"].n
