@@ -37,6 +37,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/false_accepts_degraded.py
 	$(BIN)/python benchmarks/simulator.py
 	$(BIN)/python benchmarks/optimizers/run.py
+	$(BIN)/python benchmarks/engines/run.py
 
 bench-serving: $(VENV)/.dev
 	$(BIN)/python benchmarks/serving/peers.py
