@@ -16,6 +16,7 @@ import orjson
 
 from equipoise.endpoint.compression import NAMES, Damaged, Encoding, TooLarge, inflated
 from equipoise.endpoint.logs import Access
+from equipoise.serve.work import Answer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -137,7 +138,7 @@ class Room:
         self._free_bytes += size
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call:
     """A request.
 
@@ -207,7 +208,21 @@ class Call:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+class Asked(NamedTuple):
+    """What a request has asked of the engine.
+
+    Attributes:
+        answer: Where the answer will be.
+        told: The answer as the request's own protocol tells it.
+    """
+
+    answer: asyncio.Future[Answer]
+    told: Callable[[Answer], Response]
+
+
 Handler = Callable[[Call], Awaitable[Response]]
+Ask = Callable[[Call, bytes], Asked]
+"""Asks what a request with this body asks."""
 Role = Literal["infer", "admin"]
 """What a caller may do: ask for answers, or also change what is served."""
 
@@ -222,6 +237,7 @@ class Route:
         method: Its method.
         handler: What answers.
         role: Whom it answers; null for everybody.
+        ask: What it asks of the engine once its body is there; null where its handler does something else.
     """
 
     path: str
@@ -229,6 +245,7 @@ class Route:
     method: str
     handler: Handler
     role: Role | None
+    ask: Ask | None
 
 
 REMEMBERED_PATHS = 256
@@ -242,16 +259,22 @@ class Router:
         self._routes: dict[int, list[Route]] = {}
         self._found: dict[tuple[str, bytes], tuple[Route, dict[str, str]]] = {}
 
-    def add(self, method: str, path: str, handler: Handler, role: Role | None = "infer") -> None:
+    def add(
+        self, method: str, path: str, handler: Handler, role: Role | None = "infer", ask: Ask | None = None
+    ) -> None:
         """Answer a method at a path, to those who have a role; null for everybody."""
         parts = path.strip("/").split("/")
         self._found.clear()
-        self._routes.setdefault(len(parts), []).append(Route(path, parts, method, handler, role))
+        self._routes.setdefault(len(parts), []).append(Route(path, parts, method, handler, role, ask))
 
     @property
     def routes(self) -> tuple[Route, ...]:
         """All that is answered."""
         return tuple(route for routes in self._routes.values() for route in routes)
+
+    def remembered(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]] | None:
+        """`find` for a path that was found lately; null for any other."""
+        return self._found.get((method, raw_path))
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
         """The route, and what stood at the names' places.

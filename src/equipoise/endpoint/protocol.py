@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from equipoise.endpoint.http import REQUEST_ID, Header, error_response, request_id
+from equipoise.endpoint.http import CLOSE_HEADER, REQUEST_ID, Header, Response, error_response, request_id
+from equipoise.endpoint.prompt import SOON_S, Prompt, Prompter, response_bytes
 
 MOST_HEAD_BYTES = 32 << 10
 """Of a request's line and headers: the parser itself would take them without end."""
@@ -58,6 +61,10 @@ class HeadWithBody:
         else:
             self._transport.write(data)
 
+    def write_whole(self, data: bytes) -> None:
+        """Write a response, head and body."""
+        self._transport.write(data)
+
     def flush(self) -> None:
         """Write what was kept: a response has no body."""
         if self._head:
@@ -71,10 +78,15 @@ class HeadWithBody:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which by itself takes heads of any size and tells errors as plain text."""
+    """uvicorn's protocol, which by itself takes heads of any size, tells errors as plain text, and has no short way."""
+
+    transport: HeadWithBody  # type: ignore[assignment]
+    cycle: Any
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._prompter = self.config.app if isinstance(self.config.app, Prompter) else None
+        self._late: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = self._chunk_bytes = 0
         self._too_large = False
@@ -101,6 +113,8 @@ class HttpProtocol(HttpToolsProtocol):
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._too_large = True
                 self.send_400_response("")
+        elif type(self.cycle) is Prompt and self.cycle.more_body and self._late is None:
+            self._late = self.loop.call_later(SOON_S, self._take_the_long_way)
 
     def shutdown(self) -> None:
         """Hang up once what was asked is answered; a client that has only just connected may still ask."""
@@ -110,8 +124,11 @@ class HttpProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def on_message_begin(self) -> None:
-        """A head begins."""
-        super().on_message_begin()
+        """A head begins; uvicorn's own record of it is made once it is known to be needed."""
+        self.url = b""
+        self.headers = []
+        self.scope = {}  # type: ignore[typeddict-item]
+        self.expect_100_continue = False
         self._in_head = True
         self._head_bytes = 0
 
@@ -121,7 +138,78 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_bytes + self._chunk_bytes > MOST_HEAD_BYTES and self._size() > MOST_HEAD_BYTES:
             self._too_large = True
             raise HeadTooLarge
+        prompt = self._as_prompt()
+        if prompt is None:
+            self._begin_the_long_way()
+        else:
+            self.cycle = prompt
+
+    def _begin_the_long_way(self) -> None:
+        """Do what uvicorn does when a head begins, and then what it does when it is whole."""
+        url, headers, continues = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, continues
+        self.scope["headers"] = headers
         super().on_headers_complete()
+
+    def _as_prompt(self) -> Prompt | None:
+        """The request whose head is whole as one that is answered promptly; null where it is not one."""
+        if self._prompter is None or not self.parser.should_keep_alive():
+            return None
+        if self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete):
+            return None
+        headers = dict(self.headers)
+        found = self._prompter.prompt_route(self.parser.get_method(), self.url, headers)
+        return None if found is None else Prompt(self._prompter, found, headers, self.scope)
+
+    def on_body(self, body: bytes) -> None:
+        """Part of a body has come."""
+        if type(self.cycle) is Prompt:
+            self.cycle.body.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        prompt = self.cycle
+        if type(prompt) is not Prompt:
+            super().on_message_complete()
+            return
+        prompt.more_body = False
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        body = prompt.body[0] if len(prompt.body) == 1 else b"".join(prompt.body)
+        leave = prompt.prompter.answer_promptly(prompt.found, prompt.headers, body, partial(self._tell, prompt))
+        if not prompt.response_complete:
+            prompt.leave = leave
+
+    def _tell(self, prompt: Prompt, response: Response, more: Sequence[Header]) -> None:
+        """Write the response to a request that is answered promptly."""
+        prompt.leave = None
+        prompt.response_complete = True
+        if prompt.disconnected or self.transport.is_closing():
+            return
+        closes = CLOSE_HEADER in more or CLOSE_HEADER in response.headers
+        if not prompt.keep_alive and not closes:
+            more, closes = (*more, CLOSE_HEADER), True
+        self.transport.write_whole(response_bytes(response, (*self.server_state.default_headers, *more)))
+        if closes:
+            self.transport.close()
+        elif self.pipeline:
+            super().on_response_complete()
+
+    def _take_the_long_way(self) -> None:
+        """Do as uvicorn would have done at once with a request whose body does not come soon."""
+        self._late = None
+        prompt = self.cycle
+        if type(prompt) is not Prompt or not prompt.more_body or self.transport.is_closing():
+            return
+        self.cycle = None
+        self._begin_the_long_way()
+        self.cycle.keep_alive = prompt.keep_alive
+        for part in prompt.body:
+            super().on_body(part)
 
     def _size(self) -> int:
         """Bytes of the head that was read, without those of a body that came with it."""

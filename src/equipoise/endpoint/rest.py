@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from equipoise.endpoint.compression import MIN_BYTES, accepted, deflated
+from equipoise.endpoint.compression import MIN_BYTES, Encoding, accepted, deflated
 from equipoise.endpoint.described import Described, described
 from equipoise.endpoint.docs import page
 from equipoise.endpoint.extensions import Extensions
@@ -20,11 +21,13 @@ from equipoise.endpoint.gate import Gate
 from equipoise.endpoint.http import (
     CLOSE_HEADER,
     REQUEST_ID,
+    Asked,
     Call,
     ClientGone,
     Header,
     HttpError,
     Limits,
+    Message,
     Receive,
     Response,
     Room,
@@ -37,6 +40,7 @@ from equipoise.endpoint.http import (
 from equipoise.endpoint.logs import Access, Log
 from equipoise.endpoint.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, raw_request, timeout_s
 from equipoise.endpoint.openapi import openapi
+from equipoise.endpoint.prompt import MOST_BYTES, Found, Tell
 from equipoise.endpoint.raw import RawRows
 from equipoise.endpoint.rows import MILLISECOND, predict_response
 from equipoise.endpoint.templates import Templates
@@ -57,6 +61,8 @@ TIMEOUT = b"x-request-timeout-ms"
 MOST_DIGITS = 18
 WATCH_AFTER_S = 0.05
 """Seconds that an answer is waited for before its client is watched, lest it be gone."""
+NOT_PLAIN = frozenset((b"content-encoding", b"transfer-encoding", b"expect"))
+"""Headers of a body that is more than so many bytes that come."""
 OCTETS_HEADER: Header = (b"content-type", b"application/octet-stream")
 CLIENT_GONE = 499
 """A status for logs alone."""
@@ -93,7 +99,7 @@ class Rest:
         self._router = Router()
         self._extensions = Extensions(engine, self._limits, statistics, repository)
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-            self._router.add("POST", f"{prefix}/infer", self._infer)
+            self._router.add("POST", f"{prefix}/infer", self._infer, ask=self._ask)
             self._router.add("GET", f"{prefix}/ready", self._model_ready)
         self._router.add("POST", "/v1/predict/{model}", self._predict)
         self._extensions.add_to(self._router)  # before `/v2/models/{model}`, which would take `/v2/models/stats`
@@ -127,17 +133,80 @@ class Rest:
         except ClientGone:
             self._log.access(call.access, CLIENT_GONE, time.monotonic() - start_s, 0)
             return
-        more = [(REQUEST_ID, name)]
+        await response.send(send, self._headers(call, response))
+        self._log.access(call.access, int(response.status), time.monotonic() - start_s, len(response.body))
+
+    def prompt_route(self, method: bytes, url: bytes, headers: Mapping[bytes, bytes]) -> Found | None:
+        """What answers a request whose head is whole, if it needs no task: see `endpoint.prompt`.
+
+        It is one that asks the engine alone, and whose body is small, plain and certain to come.
+        """
+        found = self._router.remembered(method.decode("latin-1"), url.partition(b"?")[0])
+        if found is None or found[0].ask is None:
+            return None
+        size = headers.get(b"content-length", b"")
+        if not size.isdigit() or len(size) > MOST_DIGITS or int(size) > min(MOST_BYTES, self._limits.body_bytes):
+            return None
+        return found if NOT_PLAIN.isdisjoint(headers) else None
+
+    def answer_promptly(
+        self, found: Found, headers: dict[bytes, bytes], body: bytes, tell: Tell
+    ) -> Callable[[], object] | None:
+        """Answer a request by calling `tell`, and return what to call when its client is gone."""
+        start_s = time.monotonic()
+        route, names = found
+        name = request_id(headers)
+        call = Call(headers, _nothing_more, names, name, Access(name.decode(), route.method, route.path), self._room)
+        call.access.model, call.access.version = names.get("model"), names.get("version")
+        told = partial(self._told, call, tell, start_s)
+        assert route.ask is not None, "`prompt_route` saw to it"
+        try:
+            self._let_in(route, call)
+            asked = route.ask(call, body)
+        except Exception as error:  # whatever it was, the client is told, and the server goes on
+            told(failure_response(error, call))
+            return None
+        asked.answer.add_done_callback(partial(self._answered, call, asked.told, told))
+        return asked.answer.cancel
+
+    def _answered(
+        self,
+        call: Call,
+        as_response: Callable[[Answer], Response],
+        told: Callable[[Response | None], None],
+        answer: asyncio.Future[Answer],
+    ) -> None:
+        if answer.cancelled():
+            told(None)
+            return
+        try:
+            response = as_response(answer.result())
+        except Exception as error:  # whatever it was, the client is told, and the server goes on
+            told(failure_response(error, call))
+            return
+        encoding = _encoding(call, response)
+        if encoding is None:
+            told(response)
+        else:
+            packing = asyncio.ensure_future(_packed(response, encoding))
+            packing.add_done_callback(lambda packed: told(packed.result()))
+
+    def _told(self, call: Call, tell: Tell, start_s: float, response: Response | None) -> None:
+        if response is None:
+            self._log.access(call.access, CLIENT_GONE, time.monotonic() - start_s, 0)
+            return
+        tell(response, self._headers(call, response))
+        self._log.access(call.access, int(response.status), time.monotonic() - start_s, len(response.body))
+
+    def _headers(self, call: Call, response: Response) -> list[Header]:
+        more = [(REQUEST_ID, call.request_id)]
         if self._engine.retired and CLOSE_HEADER not in response.headers:
             more.append(CLOSE_HEADER)
-        await response.send(send, more)
-        self._log.access(call.access, int(response.status), time.monotonic() - start_s, len(response.body))
+        return more
 
     async def _respond(self, scope: Mapping[str, Any], call: Call) -> Response:
         try:
-            route = self._find(scope, call)
-            ORIGIN.set(Origin(call.request_id, call.access.key, call.headers.get(TRACEPARENT)))
-            return await route.handler(call)
+            return await self._find(scope, call).handler(call)
         except ClientGone:
             raise
         except Exception as error:  # whatever it was, the client is told, and the server goes on
@@ -152,11 +221,15 @@ class Rest:
             self._gate.let_in(call.headers, "infer", call.access)
             raise
         call.access.route = route.path
-        if route.role is not None:
-            self._gate.let_in(call.headers, route.role, call.access)
         call.names.update(names)
         call.access.model, call.access.version = names.get("model"), names.get("version")
+        self._let_in(route, call)
         return route
+
+    def _let_in(self, route: Route, call: Call) -> None:
+        if route.role is not None:
+            self._gate.let_in(call.headers, route.role, call.access)
+        ORIGIN.set(Origin(call.request_id, call.access.key, call.headers.get(TRACEPARENT)))
 
     async def _server(self, call: Call) -> Response:  # noqa: ARG002 - a handler's signature, here and below
         extensions = self._extensions.names
@@ -195,18 +268,18 @@ class Rest:
         return json_response({"name": model, "ready": True})
 
     async def _infer(self, call: Call) -> Response:
+        self._engine.plan(call.names["model"], call.names.get("version"))  # no body is read for one that is not there
+        return await self._waited(call, self._ask(call, await call.body(self._limits)))
+
+    def _ask(self, call: Call, body: bytes) -> Asked:
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
-        spec, limits = plan.spec, self._limits
-        body = await call.body(limits)
         self._refuse_early(call, plan, body)
         length = _json_length(call, len(body))
         if length == 0:
-            request = raw_request(memoryview(body), spec, limits)
+            request = raw_request(memoryview(body), plan.spec, self._limits)
         else:
             request = self._templates_for(plan).read(body, length)
-        said, blobs = infer_response(await self._answer(call, request, plan.name, plan.version), request)
-        response = json_response(said)
-        return await _packed(call, _with_blobs(response, blobs) if blobs else response)
+        return Asked(self._submit(call, request, plan), partial(_infer_response, request))
 
     def _refuse_early(self, call: Call, plan: LoadedPlan, body: bytes) -> None:
         """Spare an overloaded server the reading of what it refuses, unless a request may ask for more than others."""
@@ -227,21 +300,28 @@ class Rest:
         body = await call.body(self._limits)
         self._refuse_early(call, plan, body)
         request = await self._raw.read(call.headers, body, plan)
-        answer = await self._answer(call, request, plan.name, plan.version)
-        return await _packed(call, json_response(predict_response(answer, plan)))
+        asked = Asked(self._submit(call, request, plan), lambda answer: json_response(predict_response(answer, plan)))
+        return await self._waited(call, asked)
 
-    async def _answer(self, call: Call, request: InferRequest, model: str, version: str) -> Answer:
-        """Wait for an answer as long as the client does."""
-        call.access.version, call.access.rows = version, len(next(iter(request.inputs.values())))
-        future = self._engine.submit(
-            model,
+    def _submit(self, call: Call, request: InferRequest, plan: LoadedPlan) -> asyncio.Future[Answer]:
+        call.access.version, call.access.rows = plan.version, len(next(iter(request.inputs.values())))
+        return self._engine.submit(
+            plan.name,
             request.inputs,
-            version=version,
+            version=plan.version,
             outputs=request.outputs,
             priority=request.priority,
             deadline_s=_earlier(request.deadline_s, call.headers.get(TIMEOUT)),
             request_id=request.request_id,
         )
+
+    async def _waited(self, call: Call, asked: Asked) -> Response:
+        response = asked.told(await self._answer(call, asked.answer))
+        encoding = _encoding(call, response)
+        return response if encoding is None else await _packed(response, encoding)
+
+    async def _answer(self, call: Call, future: asyncio.Future[Answer]) -> Answer:
+        """Wait for an answer as long as the client does."""
         if future.done():
             return future.result()
         loop = asyncio.get_running_loop()
@@ -290,25 +370,36 @@ def _json_length(call: Call, body_bytes: int) -> int:
     return int(told)
 
 
-def _with_blobs(response: Response, blobs: Sequence[bytes]) -> Response:
+def _infer_response(request: InferRequest, answer: Answer) -> Response:
+    said, blobs = infer_response(answer, request)
+    response = json_response(said)
+    if not blobs:
+        return response
     length = (JSON_LENGTH, str(len(response.body)).encode())
     return Response(response.status, b"".join([response.body, *blobs]), (OCTETS_HEADER, length))
 
 
-async def _packed(call: Call, response: Response) -> Response:
-    """An answer, compressed where its client takes that; other responses never are, as clients exist that ask and fail.
+def _encoding(call: Call, response: Response) -> Encoding | None:
+    """What an answer is to be compressed by; null for nothing.
 
-    tritonclient's aio client asks for it with every request, and then reads only answers so.
+    Other responses never are, as clients exist that ask and fail: tritonclient's aio client asks for it with every
+    request, and then reads only answers so.
     """
     if len(response.body) < MIN_BYTES:
-        return response
-    encoding = accepted(call.headers.get(b"accept-encoding"))
-    if encoding is None:
-        return response
+        return None
+    return accepted(call.headers.get(b"accept-encoding"))
+
+
+async def _packed(response: Response, encoding: Encoding) -> Response:
+    """An answer, compressed if that makes it smaller."""
     body = await deflated(response.body, encoding)
     if len(body) >= len(response.body):
         return response
     return Response(response.status, body, (*response.headers, (b"content-encoding", encoding.encode())))
+
+
+async def _nothing_more() -> Message:
+    raise AssertionError("a request that is whole waits for nothing")
 
 
 async def _live_on(receive: Receive, send: Send) -> None:

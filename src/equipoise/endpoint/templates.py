@@ -54,11 +54,11 @@ class _Template:
 
     Attributes:
         parts: Its inputs, in order.
-        request: All else that it says.
+        rest: All else that it says: the fields of `InferRequest` after its inputs.
     """
 
     parts: tuple[_Part, ...]
-    request: InferRequest
+    rest: tuple[Any, ...]
 
 
 class Templates:
@@ -94,7 +94,7 @@ class Templates:
         template = self._known.get(rest) if len(rest) <= MOST_BYTES else None
         if template is not None:
             try:
-                return template.request._replace(inputs=self._inputs(template, holes, blobs))
+                return InferRequest(self._inputs(template, holes, blobs), *template.rest)
             except CANNOT:
                 pass
         request = infer_request(parsed(head), blobs, self.spec, self._limits)
@@ -135,7 +135,7 @@ class Templates:
         if sum(part.size is None for part in parts) == len(holes):
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            self._known[rest] = _Template(tuple(parts), request._replace(inputs={}))
+            self._known[rest] = _Template(tuple(parts), request[1:])
 
 
 def without_numbers(head: bytes, most: int) -> tuple[bytes, list[bytes]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, islice
 
 from equipoise.core.plan import BatchRule
@@ -18,6 +18,8 @@ LIMIT_SHARE = 0.8
 
 GAIN = 1.02
 """How much more throughput a larger batch must bring before it is worth the longer wait for the batch ahead."""
+USUAL_ROWS = 64
+"""Batches up to here have their seconds looked up: they are asked for at every arrival."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class ServiceModel:
     """
 
     points: Sequence[tuple[int, float]]
+    _usual: Sequence[float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ordered = sorted((int(rows), float(seconds)) for rows, seconds in self.points)
@@ -57,6 +60,7 @@ class ServiceModel:
                 )
         raised = accumulate((seconds for _, seconds in ordered), max)
         object.__setattr__(self, "points", tuple(zip(sizes, raised, strict=True)))
+        object.__setattr__(self, "_usual", tuple(self._between(rows) for rows in range(1, USUAL_ROWS + 1)))
 
     @property
     def largest_rows(self) -> int:
@@ -65,6 +69,9 @@ class ServiceModel:
 
     def seconds(self, rows: int) -> float:
         """Seconds for one batch of `rows` (>= 1) rows: never less for more rows."""
+        return self._usual[rows - 1] if rows <= USUAL_ROWS else self._between(rows)
+
+    def _between(self, rows: int) -> float:
         place = bisect_left(self.points, (rows,))
         if place == len(self.points):
             largest, seconds = self.points[-1]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from equipoise.policy.batch import LIMIT_SHARE
 from equipoise.policy.served import ServedPlan, ServedStage
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(NamedTuple):
     """What a machine has to do already.
 
     Attributes:
@@ -132,9 +132,10 @@ def expected_s(plan: ServedPlan, load: Load, entry: int, now_s: float, rows: int
     full, joined = divmod(load.waiting_rows[entry], rule.max_rows)
     batch_rows = max(rows, min(joined + rows, rule.max_rows))
     ahead_s = full * stage.whole.seconds(rule.max_rows) if full else 0.0
-    for place, waiting in enumerate(load.waiting_rows):
-        if waiting and place != entry and (place > entry or entry == plan.fallback):
-            ahead_s += _work_s(plan.stages[place], waiting)
+    if len(load.waiting_rows) > 1:
+        for place, waiting in enumerate(load.waiting_rows):
+            if waiting and place != entry and (place > entry or entry == plan.fallback):
+                ahead_s += _work_s(plan.stages[place], waiting)
     own_s = stage.whole.seconds(batch_rows)
     start_s = _start_s([max(0.0, at_s - now_s) for at_s in load.lane_free_s], ahead_s)
     if rule.max_wait_s > start_s and not full and batch_rows < rule.max_rows:

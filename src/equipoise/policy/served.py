@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from equipoise.core.plan import BatchRule, Plan
@@ -46,12 +47,12 @@ class ServedPlan:
     lanes: int
     queue_rows: int | None
 
-    @property
+    @cached_property
     def last(self) -> int:
         """Place of the last stage, the complex model's."""
         return self.nominal - 1
 
-    @property
+    @cached_property
     def fallback(self) -> int | None:
         """Place of the fallback's stage; null where there is none."""
         return self.nominal if len(self.stages) > self.nominal else None

@@ -15,7 +15,7 @@ from equipoise.errors import BadRequest, DeadlineExceeded, NotFound, Unavailable
 from equipoise.host.environment import cores as usable_cores
 from equipoise.serve.cores import CoreBudget
 from equipoise.serve.events import Audience, Observer
-from equipoise.serve.inputs import checked_inputs, checked_outputs
+from equipoise.serve.inputs import checked_outputs
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.runner import Runner
 from equipoise.serve.work import Answer
@@ -204,8 +204,8 @@ class Engine:
         if not self._accepting:
             raise Unavailable(SHUTTING_DOWN)
         runner = self._runner(model, version)
-        feeds, n = checked_inputs(inputs, runner.loaded.spec)
-        wanted = checked_outputs(outputs, runner.loaded.outputs)
+        feeds, n = runner.checked_inputs(inputs)
+        wanted = checked_outputs(outputs, runner.loaded.outputs) if outputs else runner.loaded.output_names
         if priority not in ("normal", "high"):
             raise BadRequest(f"found the priority {priority!r}; needed normal or high")
         if deadline_s is not None and not math.isfinite(deadline_s):
@@ -302,12 +302,12 @@ class Engine:
         return [runner for versions in self._runners.values() for runner in versions.values()]
 
     def _runner(self, model: str, version: str | None) -> Runner:
+        runners = self._runners.get(model, {})
+        runner = next(reversed(runners.values()), None) if version is None else runners.get(version)
+        if runner is not None:
+            return runner
         versions = self.versions(model)
-        if version is None:
-            return self._runners[model][versions[-1]]
-        if version not in versions:
-            raise NotFound(f"no version {version!r} of {model!r} is served; there is {', '.join(versions)}")
-        return self._runners[model][version]
+        raise NotFound(f"no version {version!r} of {model!r} is served; there is {', '.join(versions)}")
 
 
 async def _ended(runners: Sequence[Runner]) -> None:

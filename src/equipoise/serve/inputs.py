@@ -43,6 +43,40 @@ def checked_inputs(inputs: Mapping[str, ArrayLike], spec: ModelSpec) -> tuple[di
     return feeds, n
 
 
+class InputCheck:
+    """`checked_inputs` for one model, which sees at a glance what is as it should be.
+
+    Args:
+        spec: What the model takes.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._plain = [
+            (tensor.name, np.dtype(tensor.dtype), tensor.shape[1:])
+            for tensor in spec.inputs
+            if tensor.dtype not in ("string", "bfloat16") and tensor.shape and None not in tensor.shape[1:]
+        ]
+
+    def __call__(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, Array], int]:
+        """Inputs as the plan takes them, and how many rows they have.
+
+        Raises:
+            BadRequest: As `checked_inputs` does.
+        """
+        feeds: dict[str, Array] = {}
+        n = 0
+        if len(inputs) == len(self._plain) == len(self._spec.inputs):
+            for name, dtype, row in self._plain:
+                array = inputs.get(name)
+                if type(array) is not np.ndarray or array.dtype != dtype or not array.ndim or array.shape[1:] != row:
+                    break
+                if feeds and len(array) != n:
+                    break
+                feeds[name], n = array, len(array)
+        return (feeds, n) if n and len(feeds) == len(inputs) else checked_inputs(inputs, self._spec)
+
+
 def checked_outputs(wanted: Sequence[str] | None, outputs: Sequence[TensorSpec]) -> tuple[str, ...]:
     """The outputs that a request gets: those that it asks for, or all.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,15 @@ class LoadedPlan:
         """The bundle's plan as it runs here: with fewer lanes or threads, where there are fewer cores."""
         return self.opened.plan
 
-    @property
+    @cached_property
     def spec(self) -> ModelSpec:
         """What it takes and gives."""
         return self.opened.spec
+
+    @cached_property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of `outputs`."""
+        return tuple(output.name for output in self.outputs)
 
     @property
     def asks(self) -> list[list[Ask]]:

@@ -27,11 +27,17 @@ class StageQueue:
 
     def push(self, work: Work) -> None:
         """Put a request behind all that came no later."""
-        place = bisect_right(self._arrival_s, work.arrival_s)
-        self._arrival_s.insert(place, work.arrival_s)
-        self._rows.insert(place, work.rows)
-        self._works.insert(place, work)
-        self.waiting_rows += work.rows
+        arrival_s, rows = work.arrival_s, work.rows
+        if not self._arrival_s or arrival_s >= self._arrival_s[-1]:
+            self._arrival_s.append(arrival_s)
+            self._rows.append(rows)
+            self._works.append(work)
+        else:
+            place = bisect_right(self._arrival_s, arrival_s)
+            self._arrival_s.insert(place, arrival_s)
+            self._rows.insert(place, rows)
+            self._works.insert(place, work)
+        self.waiting_rows += rows
 
     def oldest(self, most: int, free_lanes: int) -> QueueState:
         """What a decision looks at."""

@@ -28,7 +28,7 @@ from equipoise.serve.alarm import Alarm
 from equipoise.serve.cores import CoreBudget
 from equipoise.serve.crew import Crew
 from equipoise.serve.events import OUTCOME_OF, Audience, BatchEnd, RequestEnd, request_end
-from equipoise.serve.inputs import holds_missing
+from equipoise.serve.inputs import InputCheck, holds_missing
 from equipoise.serve.lanes import Asked, Lanes, raised
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.memory import Memory
@@ -51,11 +51,15 @@ class Runner:
         loaded: The plan.
         observers: Are told what becomes of each request and batch.
         cores: What it shares with other plans.
+
+    Attributes:
+        checked_inputs: What a request brings, as the plan takes it, or why it cannot.
     """
 
     def __init__(self, loaded: LoadedPlan, observers: Audience, cores: CoreBudget) -> None:
         plan = loaded.plan
         self.loaded = loaded
+        self.checked_inputs = InputCheck(loaded.spec)
         self._observers = observers
         self._plan = served_plan(plan, loaded.services)
         self._accept = [stage.accept for stage in plan.all_stages]

@@ -130,7 +130,11 @@ class Work:
     @property
     def deadline_s(self) -> float:
         """When nobody wants its answer any more."""
-        return max((waiter.deadline_s for waiter in self.waiters if not waiter.future.done()), default=-np.inf)
+        latest_s = -np.inf
+        for waiter in self.waiters:
+            if waiter.deadline_s > latest_s and not waiter.future.done():
+                latest_s = waiter.deadline_s
+        return latest_s
 
     def answer(self, answer: Answer) -> None:
         """Give all who wait the answer, each with its own name for the request."""
