@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from math import inf
 from queue import SimpleQueue
 from threading import Thread
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.errors import Unavailable
-from equipoise.execute.stages import rows_of
 from equipoise.preprocess.lengths import joined
 from equipoise.serve.opening import Ask
 from equipoise.serve.work import Rows
@@ -140,12 +140,15 @@ def _compute(lane: int, jobs: SimpleQueue[Job | None], filling: Mapping[str, int
 
 
 def _by_shape(feeds: Sequence[Mapping[str, Array]], filling: Mapping[str, int]) -> list[list[int]]:
-    if len(feeds) == 1:
-        return [[0]]
+    if filling:
+        shapes = [[() if name in filling else a.shape[1:] for name, a in inputs.items()] for inputs in feeds]
+    else:
+        shapes = [[array.shape[1:] for array in inputs.values()] for inputs in feeds]
+    if shapes.count(shapes[0]) == len(shapes):
+        return [list(range(len(shapes)))]
     groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-    for place, inputs in enumerate(feeds):
-        shapes = tuple(() if name in filling else array.shape[1:] for name, array in inputs.items())
-        groups.setdefault(shapes, []).append(place)
+    for place, shape in enumerate(shapes):
+        groups.setdefault(tuple(shape), []).append(place)
     return list(groups.values())
 
 
@@ -161,6 +164,11 @@ def _ask_together(stage: Ask, feeds: Sequence[Mapping[str, Array]], filling: Map
         )
     if len(feeds) == 1:
         return [(outputs, confidence)]
-    ends = np.cumsum([rows_of(one) for one in feeds]).tolist()
-    slices = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    return [({name: array[part] for name, array in outputs.items()}, confidence[part]) for part in slices]
+    first = next(iter(together))
+    ends = list(accumulate([len(one[first]) for one in feeds], initial=0))
+    slices = list(map(slice, ends, ends[1:]))
+    parts = [[array[part] for part in slices] for array in outputs.values()]
+    return [
+        (dict(zip(outputs, values, strict=True)), confidence[part])
+        for part, *values in zip(slices, *parts, strict=True)
+    ]
