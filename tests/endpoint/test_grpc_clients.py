@@ -185,6 +185,7 @@ def test_who_goes_on_asking_is_answered_or_told_that_nobody_is_there(made: Any, 
     """What was taken in is answered, and answered right, even for those who never look whether the server is ready."""
     tensor = {"name": "image", "datatype": "UINT8", "shape": images.shape}
     message = pb.ModelInferRequest(model_name="m", inputs=[tensor], raw_input_contents=[images.tobytes()])
+    message.parameters["timeout"].int64_param = 60_000_000  # so that none is refused for the plan's own limit
     data, expected = message.SerializeToString(), made.expected(images)["logits"]
     with serving(f"m={made.folder}", "--drain-s", "0") as (process, port):
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -11,7 +11,6 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.errors import Unavailable
