@@ -57,7 +57,7 @@ class DataBrief(Noun):
     """The rows that show what the model's job is.
 
     Attributes:
-        path: A `.npz`, `.csv` or `.parquet` file.
+        path: A `.npz`, `.csv` or `.parquet` file; or a folder of images by class, or an archive of one.
         target: Column or array of the true answers; null to look for `label`, then `y`.
         columns: Column names of a CSV file that has no header.
         text_columns: Column of the text that a model of text reads, two for pairs; null for the only column of text.

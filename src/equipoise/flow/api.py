@@ -106,7 +106,7 @@ def predict(bundle: PathLike, *, data: PathLike, out: PathLike, columns: str | S
 
     Args:
         bundle: Folder of the bundle.
-        data: A `.npz`, `.csv` or `.parquet` file with the model's inputs.
+        data: A `.npz`, `.csv` or `.parquet` file with the model's inputs; or an image, a folder or an archive of them.
         out: File for the answers, of any of these kinds.
         columns: Column names of a CSV file that has no header: a list, or `"age,sex,label"`.
 

@@ -134,8 +134,8 @@ KEYS = (
     ),
     BriefKey(
         "data.path", "--data", "data.path", spellings.text, TEXT, '"test.npz"',
-        "Rows the model was not trained on: .npz (keys are input names), .csv or .parquet.", required=True,
-        is_path=True,
+        "Rows the model was not trained on: .npz (keys are input names), .csv or .parquet; or a folder of images by "
+        "class, or an archive of one.", required=True, is_path=True,
     ),
     BriefKey(
         "data.target", "--target", "data.target", spellings.text, TEXT, '"label"',
