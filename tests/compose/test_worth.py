@@ -211,6 +211,10 @@ def test_a_gain_within_the_noise_of_errors_is_no_reason_to_replace() -> None:
     choice = World({"original": 100.0, "a": 400.0}, {"a": 0.2003}, value=ValueBrief(usd_per_error=0.01)).run(A)
     assert choice.decision == "keep"
     assert "not surely worth more" in reasons(choice)["a"]
+    assert choice.chosen is not None
+    assert choice.chosen.value is not None
+    assert choice.chosen.value.gain_usd is not None
+    assert choice.chosen.value.gain_usd.value == 0  # the original over itself
 
 
 def test_waiting_decides_between_plans_that_cost_the_same() -> None:

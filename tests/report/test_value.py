@@ -78,6 +78,7 @@ def test_the_page_shows_names_as_text(priced: tuple[Result, Any]) -> None:
     assert "What each plan is worth" in page
     assert "dear <b>&" not in page
     assert "worth more to you" in page
+    assert "Net value of a million requests" in page
 
 
 def test_gains_and_losses_are_told_apart() -> None:

@@ -36,7 +36,7 @@ def rank(state: SearchState, name: str) -> tuple[float, float]:
     """What decides between measured entrants, lower first: cost; minus net value where there is more to it."""
     if state.facts.value is None:
         return state.cost_key(name)
-    value = net_value(state, name, name)
+    value = net_value(state, name)
     return math.inf if value is None else -value.net_usd.value, state.cost_key(name)[1]
 
 
@@ -53,13 +53,13 @@ def rough_cost(state: SearchState, screened: Screened) -> float:
     return serving + MILLION * screened.errors.usd.value
 
 
-def net_value(state: SearchState, name: str, original: str) -> Value | None:
+def net_value(state: SearchState, name: str, original: str | None = None) -> Value | None:
     """What a million requests to a measured entrant are worth, and how much more than to the original.
 
     Args:
         state: What the search knows.
         name: Of the entrant.
-        original: The original, as deployed or tuned; the entrant's own name for no comparison.
+        original: The original, as deployed or tuned; null for no comparison.
 
     Returns:
         Null where nothing has a price, or no number of machines serves the traffic.
@@ -75,7 +75,7 @@ def net_value(state: SearchState, name: str, original: str) -> Value | None:
         errors_usd=None if errors is None else per_million(errors.usd, 1.0),
         latency_usd=waiting,
         failures_usd=failing,
-        gain_usd=None if name == original else _gain(state, name, original, prices),
+        gain_usd=None if original is None else _gain(state, name, original, prices),
     )
 
 
@@ -85,7 +85,7 @@ def surely_worth_more(state: SearchState, name: str, original: str) -> bool:
     if value is None:
         return False
     if value.gain_usd is None:
-        return net_value(state, original, original) is None  # the original serves no traffic at all
+        return net_value(state, original) is None  # the original serves no traffic at all
     return value.gain_usd.low is not None and value.gain_usd.low > _least_gain(value)
 
 
@@ -181,6 +181,8 @@ def _under_traffic(state: SearchState, name: str, prices: ValueBrief) -> tuple[E
 
 def _gain(state: SearchState, name: str, original: str, prices: ValueBrief) -> Estimate | None:
     """Net value beyond the original's: speeds paired by round, errors by row, waiting compared between two runs."""
+    if name == original:
+        return exactly(0.0, "the same plan")
     serving = _saved(state, name, original)
     if serving is None:
         return None

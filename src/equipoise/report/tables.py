@@ -62,6 +62,8 @@ def key_figures(result: Result, details: ReportDetails) -> Markup:
         rows.append(line("USD per million answers, at your traffic", lambda c: money(c.usd_per_million_provisioned)))
     if any(c.usd_per_million_correct is not None for c in shown):
         rows.append(line("USD per million correct answers", lambda c: money(c.usd_per_million_correct)))
+    if result.value is not None:
+        rows.append(line("Net value of a million requests", _net_value))
     if details.metric != "none":
         rows.append(line(metric_name(details.metric).capitalize(), lambda c: _with_interval(judged(c), good)))
     rows += [
@@ -232,6 +234,10 @@ def _candidate_row(row: CandidateRow, metric: str) -> Markup:
         element("td", why),
         data_status=row.status,
     )
+
+
+def _net_value(candidate: Candidate) -> object:
+    return _with_interval(None if candidate.value is None else candidate.value.net_usd, money)
 
 
 def _made_by(candidate: Candidate) -> object:
