@@ -12,10 +12,11 @@ import torch
 
 from equipoise.core.environment import Environment
 from equipoise.errors import ModelError
+from equipoise.measure.operations import flops
 from equipoise.registry import runtimes
 from equipoise.runtimes import torch as torch_runtime
 from equipoise.runtimes.torch import Torch, TorchCompile, TorchCuda
-from equipoise.runtimes.torch_program import save_program
+from equipoise.runtimes.torch_program import export_program, save_program
 from torch_nets import classifier, exported
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
@@ -144,3 +145,32 @@ def test_a_damaged_artifact_is_an_error(tmp_path: Path, net: Path, setting: Any)
     (tmp_path / "spec.json").unlink()
     with pytest.raises(ModelError, match="cannot be read"):
         Torch().open(tmp_path, setting("torch"))
+
+
+def test_each_operator_is_timed_and_counted(net: Path, setting: Any, tmp_path: Path) -> None:
+    session = Torch().open_layers(net, setting("torch"), tmp_path)
+    prepared = session.prepare({"image": IMAGES})
+    seconds = [session.run(prepared) for _ in range(4)]
+    timed = session.layers([(0, 2), (2, 4)])
+    layers = {layer.kernel: layer for layer in timed.layers}
+    assert list(layers)[:2] == ["permute", "to"]
+    assert 0 < sum(layer.seconds.sum() for layer in timed.layers) <= sum(seconds)
+    assert layers["conv2d"].parameters == 3 * 6 * 9 + 6
+    products = 9 * 6 * 6 * 6 * 3 * 9
+    assert sum(flops(each) or 0 for each in layers["conv2d"].operations or ()) == 2 * products + 9 * 6 * 6 * 6
+    assert [flops(each) for each in layers["linear"].operations or ()] == [2 * 9 * 6 * 4]
+    assert {layer.precision for layer in timed.layers if layer.kernel in ("conv2d", "linear")} == {"f32"}
+
+
+def test_attention_is_counted_as_two_products(setting: Any, tmp_path: Path) -> None:
+    class Attention(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.scaled_dot_product_attention(x, x, x)
+
+    (tmp_path / "net").mkdir()
+    save_program(export_program(Attention(), {"x": torch.rand(3, 2, 5, 4)}, "net"), tmp_path / "net", "net")
+    session = Torch().open_layers(tmp_path / "net", setting("torch"), tmp_path)
+    session.run(session.prepare({"x": np.ones((3, 2, 5, 4), dtype=np.float32)}))
+    (layer,) = session.layers([(0, 1)]).layers
+    products = 3 * 2 * 5 * 5 * 4
+    assert sum(flops(each) or 0 for each in layer.operations or ()) == 2 * 2 * products + 5 * 3 * 2 * 5 * 5

@@ -19,8 +19,11 @@ MOST_LAYERS, MOST_KINDS = 12, 12
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Rows to feed (.npz, .csv, .parquet); random without it.")
+@click.option("--state-dict", type=click.Path(path_type=Path), help="Weights, where MODEL is module:function.")
 @click.option("--columns", metavar="A,B,C", help="Column names of a CSV file that has no header.")
-@click.option("--runtime", metavar="NAME", help="onnxruntime, openvino or sklearn; the model's native one without it.")
+@click.option(
+    "--runtime", metavar="NAME", help="onnxruntime, openvino, torch or sklearn; the model's native one without it."
+)
 @click.option("--precision", metavar="NAME", help="f32, bf16, f16 or int8; the model's own without it.")
 @click.option("--batch", metavar="N", help="Rows at once (default 1).")
 @click.option("--threads", metavar="N", help="Threads that compute (default: every core; 1 for scikit-learn).")
@@ -35,8 +38,8 @@ MOST_LAYERS, MOST_KINDS = 12, 12
 def profile(model: Path, out: Path | None, as_json: bool, **given: Any) -> None:
     """Find out which layers and operators of MODEL cost what on this machine: time, FLOPs, weights, bytes.
 
-    MODEL is an .onnx, .xml, .tflite or .skops file. How near each layer comes to what the machine can do is told by its
-    roofline, which is measured once and kept.
+    MODEL is an .onnx, .xml, .tflite, .pt2 or .skops file, or module:function, which needs --data. How near each layer
+    comes to what the machine can do is told by its roofline, which is measured once and kept.
     """
     from contextlib import nullcontext
 

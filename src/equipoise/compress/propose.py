@@ -9,6 +9,7 @@ from itertools import zip_longest
 from equipoise.compress.base import ModelFacts, Technique
 from equipoise.core.recipe import Recipe, Step
 from equipoise.registry import techniques
+from equipoise.runtimes.torch_layers import ONNX_NAMES
 
 MOST_RECIPES, MOST_NEXT = 20, 4
 # What usually pays most on CPUs comes first; a technique of a stranger comes after ours.
@@ -17,12 +18,6 @@ ORDER = (
     "linear_form", "int8_dynamic", "int8_weights", "int4_weights",
     "graph_cleanup", "fp16",
 )  # fmt: skip
-
-
-TORCH_OPERATORS = {
-    "conv1d": "Conv", "conv2d": "Conv", "conv3d": "Conv", "linear": "Gemm", "matmul": "MatMul", "mm": "MatMul",
-    "bmm": "MatMul", "addmm": "Gemm", "lstm": "LSTM", "gru": "GRU", "softmax": "Softmax", "embedding": "Gather",
-}  # fmt: skip
 
 
 def propose_recipes(facts: ModelFacts, source: str) -> tuple[Recipe, ...]:
@@ -102,7 +97,7 @@ def _as_onnx(operators: dict[str, int]) -> dict[str, int]:
     """Roughly what torch's exporter will make of a program's operators: enough to tell what is worth trying."""
     found: dict[str, int] = {}
     for name, count in operators.items():
-        exported = TORCH_OPERATORS.get(name, name)
+        exported = ONNX_NAMES.get(name, name)
         found[exported] = found.get(exported, 0) + count
     if "scaled_dot_product_attention" in operators:
         count = operators["scaled_dot_product_attention"]

@@ -106,7 +106,13 @@ def _imported(options: ProfileOptions, artifact: Path, log: Path) -> ImportedMod
     with Sandbox(log) as child:
         try:
             model: ImportedModel = child.call(
-                import_model, options.model, options.trust, artifact, table, timeout_s=IMPORT_TIMEOUT_S
+                import_model,
+                options.model,
+                options.trust,
+                artifact,
+                table,
+                options.state_dict,
+                timeout_s=IMPORT_TIMEOUT_S,
             )
         except SandboxError as error:
             raise ModelError(str(options.model), f"reading it ended with: {error}", "check the file") from error

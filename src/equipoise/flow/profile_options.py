@@ -12,8 +12,8 @@ from equipoise.ingest import spellings
 
 USUAL_SECONDS = 10.0
 KNOWN = (
-    "data", "runtime", "precision", "batch", "threads", "length", "shape", "columns", "seconds", "seed", "trust",
-    "remeasure",
+    "data", "state_dict", "runtime", "precision", "batch", "threads", "length", "shape", "columns", "seconds", "seed",
+    "trust", "remeasure",
 )  # fmt: skip
 
 
@@ -24,6 +24,7 @@ class ProfileOptions:
     Attributes:
         model: The model's file.
         data: Rows to feed; random ones where it is null.
+        state_dict: Weights of a PyTorch module, where `model` is `module:function`.
         runtime: Registered name of the runtime; the native one of the model's format where it is null.
         precision: Arithmetic; the model's own where it is null.
         batch: Rows at once.
@@ -39,6 +40,7 @@ class ProfileOptions:
 
     model: Path
     data: Path | None = None
+    state_dict: Path | None = None
     runtime: str | None = None
     precision: str | None = None
     batch: int | None = None
@@ -85,8 +87,13 @@ def profile_options(model: Path, given: Mapping[str, Any], spelled: Callable[[st
         for name in ("length", "shape"):
             if name in found:
                 raise BriefError(spelled(name), f"found with {spelled('data')}", "give one of them: rows have shapes")
+    state = given.get("state_dict")
     return ProfileOptions(
-        model=model, data=None if data is None else Path(data), shapes=found.pop("shape", {}), **found
+        model=model,
+        data=None if data is None else Path(data),
+        state_dict=None if state is None else Path(state),
+        shapes=found.pop("shape", {}),
+        **found,
     )
 
 

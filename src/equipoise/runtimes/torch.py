@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import GraphModule
 
+    from equipoise.runtimes.torch_layers import TorchLayers
+
 Device = Literal["cpu", "cuda"]
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 CUDA_DRIVER = Path("/dev/nvidiactl")
@@ -52,12 +54,13 @@ class TorchSession:
     def run(self, prepared: list[Any]) -> dict[str, Array]:
         """Answer one batch."""
         torch = self._torch
-        with torch.inference_mode(), self._arithmetic():
+        with torch.inference_mode(), self.arithmetic():
             tensors = prepared if self._device == "cpu" else [tensor.to(self._device) for tensor in prepared]
             answers = self._call(*tensors)
             return {name: _array(torch, answer) for name, answer in zip(self._outputs, answers, strict=True)}
 
-    def _arithmetic(self) -> AbstractContextManager[Any]:
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """Within it, products are computed in the precision that was asked for."""
         return ExitStack() if self._half is None else self._torch.autocast(self._device, dtype=self._half)
 
 
@@ -81,7 +84,17 @@ class Torch:
         Raises:
             ModelError: torch is not installed, or the file is damaged or holds what could run code.
         """
-        return _opened(artifact, settings, "cpu", compiled=False)
+        return _opened(artifact, settings, "cpu")[0]
+
+    def open_layers(self, artifact: Path, settings: Settings, scratch: Path) -> TorchLayers:  # noqa: ARG002
+        """Open the same with each of its operators timed.
+
+        Raises:
+            ModelError: As `open`.
+        """
+        from equipoise.runtimes.torch_layers import TorchLayers
+
+        return TorchLayers(*_opened(artifact, settings, "cpu"))
 
 
 class TorchCompile:
@@ -105,7 +118,7 @@ class TorchCompile:
             ModelError: torch or a C++ compiler is not installed, or the file is damaged or holds what could run code.
         """
         _require_compiler(artifact)
-        return _opened(artifact, settings, "cpu", compiled=True)
+        return _opened(artifact, settings, "cpu", compiled=True)[0]
 
 
 class TorchCuda:
@@ -128,10 +141,12 @@ class TorchCuda:
 
         if not torch.cuda.is_available():
             raise ModelError(str(artifact), f"torch {torch.__version__} finds no CUDA device here", LONG_AGO)
-        return _opened(artifact, settings, "cuda", compiled=False)
+        return _opened(artifact, settings, "cuda")[0]
 
 
-def _opened(artifact: Path, settings: Settings, device: Device, *, compiled: bool) -> TorchSession:
+def _opened(
+    artifact: Path, settings: Settings, device: Device, *, compiled: bool = False
+) -> tuple[TorchSession, GraphModule]:
     program, spec = load_program(artifact)
     import torch
     from torch.utils._pytree import tree_leaves
@@ -148,7 +163,7 @@ def _opened(artifact: Path, settings: Settings, device: Device, *, compiled: boo
         return list(tree_leaves(module(*tensors[:positional], **by_name)))
 
     call = torch.compile(answer, dynamic=spec.fixed_batch is None) if compiled else answer
-    return TorchSession(call, names, spec, settings.precision, device)
+    return TorchSession(call, names, spec, settings.precision, device), module
 
 
 def _module(program: ExportedProgram, precision: Precision, device: Device) -> GraphModule:
