@@ -76,6 +76,7 @@ def _logistic(student: Any, taught: Lesson, training: Training, run: TrainingRun
     row, column, weight = weighted_rows(taught.shares)
     answers = taught.classes[column]
     features = np.asarray(student[:-1].fit_transform(taught.features))
+    run.begin_steps()
     regression = student[-1].set_params(warm_start=True, max_iter=ITERATIONS_A_STEP)
     done, converged = 0, False
     best = regression

@@ -72,6 +72,7 @@ def _train(taught: Lesson, hidden: tuple[int, ...], context: BuildContext, train
     targets, mean, spread = _targets(taught)
     network = MLPRegressor(hidden_layer_sizes=hidden, random_state=context.seed)
     best, best_step = None, 0
+    run.begin_steps()
     while run.done < MOST_EPOCHS and run.done - best_step < PATIENCE and (run.done == 0 or run.goes_on()):
         network.partial_fit(features, targets)
         student = make_pipeline(*(part for _, part in scaled.steps), _finished(network, taught, mean, spread))

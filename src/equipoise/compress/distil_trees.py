@@ -89,6 +89,7 @@ def _rows(taught: Lesson) -> tuple[Array, Array, Array | None]:
 def _boosted(taught: Lesson, step: Step, context: BuildContext, training: Training, run: TrainingRun) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+    run.begin_steps()
     rounds, leaves = _number(step, "rounds", 40), _number(step, "leaves", 15)
     features, answers, weight = _rows(taught)
     kind = HistGradientBoostingRegressor if taught.classes is None else HistGradientBoostingClassifier
@@ -112,6 +113,7 @@ def _boosted(taught: Lesson, step: Step, context: BuildContext, training: Traini
 def _forest(taught: Lesson, step: Step, context: BuildContext, training: Training, run: TrainingRun) -> Any:
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
+    run.begin_steps()
     trees = _number(step, "trees", 10)
     features, answers, weight = _rows(taught)
     kind = RandomForestRegressor if taught.classes is None else RandomForestClassifier
@@ -135,6 +137,7 @@ def _forest(taught: Lesson, step: Step, context: BuildContext, training: Trainin
 def _tree(taught: Lesson, step: Step, context: BuildContext, training: Training, run: TrainingRun) -> Any:
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+    run.begin_steps()
     features, answers, weight = _rows(taught)
     order = np.random.default_rng(context.seed).permutation(len(features))
     kind = DecisionTreeRegressor if taught.classes is None else DecisionTreeClassifier

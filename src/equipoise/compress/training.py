@@ -120,6 +120,10 @@ class TrainingRun:
         """Seconds left of the budget; below 0 where it has ended."""
         return self.budget_s - self.elapsed_s
 
+    def begin_steps(self) -> None:
+        """Note that what comes now are steps: reading the model and the rows took time too, but no step is as long."""
+        self._last_s = self.elapsed_s
+
     def goes_on(self, times_as_long: float = 1.0) -> bool:
         """Whether another step, so many times as long as the longest so far, still fits in the budget."""
         left_s = self.left_s
