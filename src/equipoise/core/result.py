@@ -10,6 +10,7 @@ from equipoise.core.environment import Environment
 from equipoise.core.estimate import Estimate
 from equipoise.core.flips import Flips
 from equipoise.core.noun import Noun
+from equipoise.core.padding import Padding
 from equipoise.core.payback import Payback
 from equipoise.core.plan import CacheRule, Distrust
 from equipoise.core.price import Price
@@ -123,6 +124,7 @@ class Result(Noun):
         value: What the plans are worth, and how the choice hangs on the prices; null where nothing has a price.
         payback: When training has paid for itself; null where no trained plan was certified.
         flips: Whose answers the chosen plan changes; null where the original is kept, or answers are no single labels.
+        padding: What filling costs in the plan's batches; null where rows are no token sequences.
         robustness: The original and a cheaper plan side by side on corrupted rows; null where there are none.
         warnings: What the person should know before relying on the answer.
     """
@@ -144,6 +146,7 @@ class Result(Noun):
     cache: CacheFigures | None = None
     flips: Flips | None = None
     robustness: Robustness | None = None
+    padding: Padding | None = None
     payback: Payback | None = None
     value: BusinessValue | None = None
     splits: Splits

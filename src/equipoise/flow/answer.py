@@ -13,11 +13,13 @@ from equipoise.core.brief import Brief
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import Certificate, Provable, SliceVerdict
 from equipoise.core.estimate import Estimate
+from equipoise.core.padding import Padding
 from equipoise.core.result import CacheFigures, Cost, Result
 from equipoise.errors import BundleError
 from equipoise.flow.before_after import before_and_after
 from equipoise.flow.bundling import write_plan_bundle
 from equipoise.flow.flips import flips_of
+from equipoise.flow.padding import padding_of
 from equipoise.flow.prepare import Prepared
 from equipoise.flow.robustness import robustness_of
 from equipoise.flow.sentence import sentence
@@ -70,6 +72,7 @@ def write_answer(
         cache=_cache(choice, reused),
         flips=flips_of(choice, prepared, workbench, evidence),
         robustness=robustness_of(choice, prepared, workbench),
+        padding=_padding(choice, prepared),
         payback=choice.payback,
         value=choice.value,
         splits=prepared.splits,
@@ -93,6 +96,12 @@ def write_answer(
     partial.write_text(result.model_dump_json(indent=2), encoding="utf-8")
     partial.rename(folder / "result.json")
     return result
+
+
+def _padding(choice: Choice, prepared: Prepared) -> Padding | None:
+    chosen = (choice.chosen or choice.baseline).name
+    spec = prepared.material.baseline.variant.spec
+    return padding_of(prepared.material.splits["search"].feeds, spec, choice.entrants[chosen].settings.batch)
 
 
 # --- the certificate ------------------------------------------------------------------------------------------------

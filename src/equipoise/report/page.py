@@ -16,6 +16,7 @@ from equipoise.report.figures import Picture
 from equipoise.report.flips import flips_picture, flips_tables
 from equipoise.report.markup import Markup, element, escape, join, table, with_code
 from equipoise.report.naming import said
+from equipoise.report.parts import padding_line
 from equipoise.report.points import cost_of
 from equipoise.report.proof import proof
 from equipoise.report.robustness import robustness, robustness_picture
@@ -278,6 +279,7 @@ def _circumstances(result: Result, details: ReportDetails) -> Markup:
             f"{splits.calibrate:,} to calibrate, {splits.search:,} to search, {splits.certify:,} for the proof; "
             + ", ".join(found),
         ),
+        *([] if result.padding is None else [("Tokens", padding_line(result.padding))]),
         ("Limits", "; ".join(limits) or "none"),
         ("Traffic", traffic),
         ("Price", f"{money(price.usd_per_hour)} an hour, {kinds[price.kind]} (source: {price.source}{dated})"),

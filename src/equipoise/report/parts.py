@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import FloorCertificate
+from equipoise.core.padding import Padding
 from equipoise.core.payback import Payback
 from equipoise.core.plan import Distrust
 from equipoise.core.result import CacheFigures, DegradedMode
 from equipoise.report.naming import composition_of, of_hundred, short_name, spoken_names
-from equipoise.report.wording import duration, floor_bound, metric_name, money, quality, significant, size
+from equipoise.report.wording import duration, floor_bound, metric_name, money, percent, quality, significant, size
 
 
 def composed_text(candidate: Candidate) -> str:
@@ -29,6 +30,16 @@ def composed_text(candidate: Candidate) -> str:
         for place, (name, share) in enumerate(zip(names[:-1], shares[:-1], strict=True))
     ]
     return f"a cascade: {', '.join([*said, f'{names[-1]} the rest'])}"
+
+
+def padding_line(padding: Padding) -> str:
+    """How long rows are, and how much of what is computed is filling."""
+    plain, whole = percent(padding.to_longest_of_batch), percent(padding.to_longest_row)
+    return (
+        f"{significant(padding.tokens_mean)} a row on average, {padding.tokens_longest:,} at most; of those computed "
+        f"{percent(padding.as_run)} are filling, in batches of {padding.batch:,} that are divided by length "
+        f"({plain} if they were not, {whole} if all rows were filled up to the longest)"
+    )
 
 
 def floor_text(certificate: FloorCertificate) -> str:
