@@ -33,7 +33,7 @@ def flips_picture(flips: Flips) -> Picture:
         axis("share of the rows", rangemode="tozero", tickformat=".1%"),
         {"automargin": True, "type": "category", "autorange": "reversed"},
     )
-    layout |= {"height": 140 + 30 * len(shown)}
+    layout |= {"height": 140 + 34 * len(shown), "scattermode": "group", "scattergap": 0.5}
     caption = (
         f"{_all(flips)} Where crosses stand further right than elsewhere, the cheaper plan harms some more than "
         "others, even if its overall figure is as good. "
@@ -56,12 +56,16 @@ def flips_tables(flips: Flips) -> Markup:
     if flips.counts[0].right_to_wrong is not None and len(flips.counts) > 1:
         parts.append(element("p", _uneven(uneven), class_="uneven" if uneven else None))
     if flips.labels:
-        parts.append(_label_table(flips.labels))
+        parts.append(_folded("Labels that change into one another", _label_table(flips.labels)))
     if flips.rates:
-        parts.append(_rate_table(flips.rates))
+        parts.append(_folded("False positives and false negatives", _rate_table(flips.rates)))
     if flips.rows:
-        parts.append(_affected(flips.rows))
+        parts.append(_folded("The rows that are hit hardest", _affected(flips.rows)))
     return join(parts)
+
+
+def _folded(title: str, content: Markup) -> Markup:
+    return element("details", element("summary", title), content)
 
 
 def _all(flips: Flips) -> str:
@@ -88,7 +92,7 @@ def _uneven(uneven: Sequence[FlipCounts]) -> str:
 def _marks(name: str, color: str, symbol: str, labels: list[str], shares: Sequence[Estimate | None]) -> Json:
     known = [(label, each) for label, each in zip(labels, shares, strict=True) if each is not None]
     return {
-        "type": "scatter", "mode": "markers", "name": name,
+        "type": "scatter", "mode": "markers", "name": name, "orientation": "h", "offsetgroup": name,
         "x": [each.value for _, each in known], "y": [label for label, _ in known],
         "error_x": {
             "type": "data", "symmetric": False, "color": color, "width": 3,
