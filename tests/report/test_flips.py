@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from equipoise.core.result import Result
 from equipoise.report.details import ReportDetails
 from equipoise.report.flips import flips_picture
 from equipoise.report.page import report_page
+from equipoise.report.png import PREFIX, png_uri
 from equipoise.stats.flips import PairedLabels, error_rates, flip_counts, label_flips
 
 SECRET = "31 <years> of age"
@@ -65,6 +69,22 @@ def test_contents_of_rows_only_where_they_were_asked_for(replaced: Result, detai
     page = report_page(replaced.model_copy(update={"flips": flips(shown=True)}), details)
     assert "age: 31 &lt;years&gt; of age" in page
     assert "shown with --show-rows" not in page
+
+
+def test_images_are_shown_as_pictures_and_nothing_else_is_loaded(replaced: Result, details: ReportDetails) -> None:
+    Image = pytest.importorskip("PIL.Image", reason="reads the picture back")  # noqa: N806
+    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    uri = png_uri(image)
+    read = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(PREFIX)))))
+    assert np.array_equal(read, image)
+    grey = np.asarray(Image.open(io.BytesIO(base64.b64decode(png_uri(image[..., :1]).removeprefix(PREFIX)))))
+    assert np.array_equal(grey, image[..., 0])
+    assert len(png_uri(np.zeros((200, 300, 1), np.uint8))) < 500
+    content = {"image": uri, "note": PREFIX + '"><script>'}
+    row = flips().rows[0].model_copy(update={"content": content})
+    page = report_page(replaced.model_copy(update={"flips": flips().model_copy(update={"rows": (row,)})}), details)
+    assert f'<img src="{uri}" alt="image"' in page
+    assert PREFIX + "&quot;&gt;&lt;script&gt;" in page
 
 
 def test_even_changes_are_called_even(replaced: Result, details: ReportDetails) -> None:

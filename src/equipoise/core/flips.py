@@ -88,7 +88,8 @@ class AffectedRow(Noun):
         after: The new plan's.
         fall: By how much the probability of the label that was right (without true answers, the original's) fell; null
             where a model gives no probabilities.
-        content: What it holds, input name to text; null unless it was asked for.
+        content: What it holds, input name to text, or to a small picture of an image as a data URI; null unless it was
+            asked for.
     """
 
     row: int

@@ -132,7 +132,7 @@ def corruptible_of(rows: Rows, preprocessing: PlacedPreprocessing | None) -> Cor
     like = rows.take(slice(0, LIKE_ROWS))
     settings = None if preprocessing is None else preprocessing.settings
     if isinstance(settings, ImagePreprocessing):
-        return Corruptible(like, {name: _image_form(settings, array) for name, array in like.feeds.items()})
+        return Corruptible(like, image_forms(like, preprocessing))
     if preprocessing is not None and rows.texts is not None:
         return Corruptible(like, tokenise=partial(_tokens, open_preprocessor(preprocessing), settings))
     return Corruptible(like)
@@ -143,6 +143,15 @@ def _tokens(preprocessor: Preprocessor, settings: TextPreprocessing | None, text
     pairs = settings is not None and settings.columns is not None and len(settings.columns) == 2
     raw: list[Raw] = [(each.partition("\n")[0], each.partition("\n")[2]) if pairs else each for each in texts]
     return preprocessor(raw, [f"corrupted row {row:,}" for row in range(len(raw))])
+
+
+def image_forms(rows: Rows, preprocessing: PlacedPreprocessing | None) -> dict[str, ImageForm]:
+    """How inputs hold images, by input: as preprocessing made them, or else as their values tell."""
+    settings = None if preprocessing is None else preprocessing.settings
+    if isinstance(settings, ImagePreprocessing):
+        return {name: _image_form(settings, array) for name, array in rows.feeds.items()}
+    told = {name: ImageForm.of(array) for name, array in rows.feeds.items()}
+    return {name: form for name, form in told.items() if form is not None}
 
 
 def _image_form(settings: ImagePreprocessing, array: Array) -> ImageForm:

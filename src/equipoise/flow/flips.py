@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 from equipoise.compose.certify import Evidence
 from equipoise.compose.choice import Choice
 from equipoise.core.flips import AffectedRow, Flips
+from equipoise.corrupt.images import ImageForm
+from equipoise.flow.corrupting import image_forms
 from equipoise.flow.evidence import ROW
 from equipoise.flow.prepare import Prepared
 from equipoise.flow.workbench import Workbench
 from equipoise.preprocess.rows import Rows
+from equipoise.report.png import png_uri
 from equipoise.stats.flips import PairedLabels, error_rates, flip_counts, hardest_hit, label_flips
 from equipoise.stats.predictions import Predictions
 
@@ -61,6 +65,7 @@ def flips_of(choice: Choice, prepared: Prepared, workbench: Workbench, evidence:
     fall = _fall(before, after, before.labels if truth is None else truth)
     positive = prepared.brief.quality.positive_class
     rows = prepared.material.splits["certify"].take(main)
+    forms = image_forms(rows, prepared.preprocessing)
     return Flips(
         n=len(main),
         confidence=evidence.confidence,
@@ -74,7 +79,7 @@ def flips_of(choice: Choice, prepared: Prepared, workbench: Workbench, evidence:
                 before=names[int(before.labels[place])],
                 after=names[int(after.labels[place])],
                 fall=None if fall is None else float(fall[place]),
-                content=content_of(rows, int(place)) if prepared.brief.data.show_rows else None,
+                content=content_of(rows, int(place), forms) if prepared.brief.data.show_rows else None,
             )
             for place in hardest_hit(labels, fall, MOST_ROWS)
         ),
@@ -82,17 +87,26 @@ def flips_of(choice: Choice, prepared: Prepared, workbench: Workbench, evidence:
     )
 
 
-def content_of(rows: Rows, place: int) -> dict[str, str]:
-    """What a row holds, as text: its inputs, or the text that they were made of; arrays are named by their shape.
+def content_of(rows: Rows, place: int, forms: Mapping[str, ImageForm]) -> dict[str, str]:
+    """What a row holds, as text: its inputs, or the text that they were made of.
 
-    >>> content_of(Rows({"age": np.array([[31]]), "image": np.zeros((1, 32, 32, 3), np.uint8)}, None), 0)
-    {'age': '31', 'image': 'uint8 [32, 32, 3]'}
+    Args:
+        rows: Rows.
+        place: Which of them.
+        forms: How inputs hold images, which become small pictures; other large arrays are named by their shape.
+
+    >>> content_of(Rows({"age": np.array([[31]]), "spectrum": np.zeros((1, 500))}, None), 0, {})
+    {'age': '31', 'spectrum': 'float64 [500]'}
     """
     if rows.texts is not None:
         return {"text": _cut(str(rows.texts[place]))}
     found = {}
     for name, array in rows.feeds.items():
         value = array[place]
+        if name in forms:
+            pixels = forms[name].pixels(array[place : place + 1])[0]
+            found[name] = png_uri(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+            continue
         flat = np.asarray(value, dtype=array.dtype).ravel()
         if flat.size > MOST_FIGURES:
             found[name] = f"{array.dtype} {list(value.shape)}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from equipoise.core.estimate import Estimate
 from equipoise.core.flips import AffectedRow, ErrorRates, FlipCounts, Flips, LabelFlip
 from equipoise.report.figures import Picture
-from equipoise.report.markup import Markup, element, join, table
+from equipoise.report.markup import Markup, element, escape, join, table
+from equipoise.report.png import is_png_uri
 from equipoise.report.strokes import GREEN, GREY, VERMILION, Json, axis, canvas, plain, wrapped
 from equipoise.report.wording import NOTHING, chance, interval, percent, significant
 
@@ -162,7 +163,7 @@ def _affected(rows: Sequence[AffectedRow]) -> Markup:
             each.before,
             each.after,
             NOTHING if each.fall is None else f"{significant(each.fall * 100)} points",
-            *(["; ".join(f"{name}: {text}" for name, text in (each.content or {}).items())] if shown else []),
+            *([_content(each.content or {})] if shown else []),
         )
         for each in rows
     ]
@@ -174,6 +175,18 @@ def _affected(rows: Sequence[AffectedRow]) -> Markup:
             element("p", note),
         )
     )
+
+
+def _content(content: Mapping[str, str]) -> Markup:
+    """What a row holds, pictures drawn."""
+    parts: list[object] = []
+    for name, text in content.items():
+        parts.append("; " if parts else "")
+        if is_png_uri(text):
+            parts.append(Markup(f'<img src="{text}" alt="{escape(name)}" height="64">'))
+        else:
+            parts.append(f"{name}: {text}")
+    return join(parts)
 
 
 def _share(estimate: Estimate | None) -> str:
