@@ -10,6 +10,7 @@ from equipoise.core.brief import Brief
 from equipoise.core.candidate import Candidate, CandidateStage
 from equipoise.core.certificate import FloorCertificate
 from equipoise.core.estimate import Estimate
+from equipoise.core.payback import Payback
 from equipoise.core.plan import CacheRule, Distrust
 from equipoise.core.price import Price
 from equipoise.core.profile import LatencyQuantiles
@@ -151,3 +152,15 @@ def test_the_nearest_miss_is_told_in_short() -> None:
     miss = NearestMiss(name=name, limit="p99", found="43 ms", needed="5 ms")
     text = sentence(result(None, decision="infeasible", nearest_miss=miss), BRIEF)
     assert "the nearest miss is the cascade of small.onnx + int8_nncf (openvino int8), then int8_static" in text
+
+
+def test_what_training_cost_is_said_of_a_plan_that_needed_it() -> None:
+    chosen = candidate("tree @ onnxruntime f32, 1 thread", Recipe(steps=(Step(technique="tree"),)))
+    paid = Payback(
+        plan=chosen.name, instead_of="a", trained_s=720.0, training_usd=0.0178, saved_per_million_usd=0.05,
+        requests=356_800.0, days=4.13, within_days=90.0, in_time=True,
+    )  # fmt: skip
+    said = sentence(result(chosen, payback=paid), BRIEF)
+    assert "It took 12 min 0 s of training, $0.0178, which 356,800 requests (4.13 days at your rate) earn back." in said
+    other = paid.model_copy(update={"plan": "another"})
+    assert "training" not in sentence(result(chosen, payback=other), BRIEF)

@@ -336,4 +336,5 @@ def _details(
         latency_samples_s=workbench.study.load_arrays(choice.race_samples),
         sustained_rps=choice.sustained_rps,
         times=before_and_after(choice, prepared, workbench),
+        trainings=workbench.trainings(),
     )

@@ -9,7 +9,7 @@ from equipoise.core.result import Result
 from equipoise.report.naming import of_hundred, said, spoken_names
 from equipoise.report.parts import composed_text, doubt_text
 from equipoise.report.value import gain_text
-from equipoise.report.wording import allowed, duration, floor_bound, metric_name, money, quality, times
+from equipoise.report.wording import allowed, duration, floor_bound, metric_name, money, quality, significant, times
 
 
 def sentence(result: Result, brief: Brief) -> str:
@@ -59,10 +59,20 @@ def sentence(result: Result, brief: Brief) -> str:
         parts.append("speed and cost alone were compared, nothing about quality is proved")
     composed = composed_text(chosen)
     if composed:
-        return f"Serve {composed}; {'; '.join(part for part in parts if part)}.{_degraded(result)}"
+        return f"Serve {composed}; {'; '.join(part for part in parts if part)}.{_trained(result)}{_degraded(result)}"
     what = f"{chosen.recipe} on {chosen.runtime} in {chosen.precision}, {_setting(chosen)}"
     what = f"Serve {what}, instead of what you have: {'; '.join(part for part in parts if part)}."
-    return what + _degraded(result)
+    return what + _trained(result) + _degraded(result)
+
+
+def _trained(result: Result) -> str:
+    """Of what training cost, where the chosen plan has a trained model in it."""
+    paid, chosen = result.payback, result.chosen
+    if paid is None or chosen is None or paid.plan != chosen.name or paid.requests is None:
+        return ""
+    days = "" if paid.days is None else f" ({significant(paid.days)} days at your rate)"
+    cost = f"{duration(paid.trained_s)} of training, {money(paid.training_usd)}"
+    return f" It took {cost}, which {paid.requests:,.0f} requests{days} earn back."
 
 
 def _untried(result: Result) -> bool:

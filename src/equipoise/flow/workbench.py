@@ -38,6 +38,7 @@ from equipoise.compress.conversion import check_conversion
 from equipoise.compress.training import TOLERANCE, Training
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
+from equipoise.core.training import TrainingRecord
 from equipoise.core.variant import Failure, Stage, Variant
 from equipoise.errors import EquipoiseError, InputError, SandboxError
 from equipoise.flow.children import OPEN_TIMEOUT_S, answers_of, open_child
@@ -173,6 +174,10 @@ class Workbench:
     def outputs(self, action: Answer) -> dict[str, Array]:
         """The outputs that an `Answer` kept."""
         return self.study.load_arrays(self._outputs_name(action))
+
+    def trainings(self) -> dict[str, TrainingRecord]:
+        """How each variant whose last step trained was trained, by recipe."""
+        return {str(each.recipe): each.training for each in self._variants.values() if each.training is not None}
 
     # --- the actions --------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from equipoise.core.candidate import CandidateStage
 from equipoise.core.certificate import Margin
 from equipoise.core.estimate import Estimate
+from equipoise.core.training import TrainingRecord
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class ReportDetails:
         latency_samples_s: Raw samples of latency by candidate name: float64[n].
         sustained_rps: Requests a second that one machine answers within the limit, by candidate name; where a name is
             missing its full throughput is taken.
+        trainings: How each student was trained, by recipe; empty where nothing was.
         times: Where the time goes in the original and in what was chosen; empty where it was not measured.
     """
 
@@ -86,3 +88,4 @@ class ReportDetails:
     latency_samples_s: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     sustained_rps: Mapping[str, float] = field(default_factory=dict)
     times: tuple[TimeByKind, ...] = ()
+    trainings: Mapping[str, TrainingRecord] = field(default_factory=dict)

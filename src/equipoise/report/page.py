@@ -22,6 +22,7 @@ from equipoise.report.proof import proof
 from equipoise.report.robustness import robustness, robustness_picture
 from equipoise.report.tables import candidates, key_figures
 from equipoise.report.time_by_kind import time_by_kind
+from equipoise.report.training import learning_curves, payback_text
 from equipoise.report.value import value_pictures
 from equipoise.report.wording import allowed, duration, loss, metric_name, money, quality, significant, size, times
 
@@ -133,6 +134,7 @@ def _sections(result: Result, details: ReportDetails) -> list[Markup]:
         *(section(picture.key, picture.title, drawn(picture)) for picture in pictures),
         *_flips(result),
         *_robustness(result, details),
+        *_training(result, details),
         section("proof", "What is proved", proof(result, details)),
         section("all", "Every candidate, and what became of it", candidates(result, details)),
         section("circumstances", "Where these figures come from", _circumstances(result, details)),
@@ -164,6 +166,14 @@ def _composition(result: Result) -> list[Markup]:
             savings = what_parts_save(result)
             parts += [element("h3", savings.title), drawn(savings)]
     return [section("composition", "How the answer is put together", *parts, cards(result))]
+
+
+def _training(result: Result, details: ReportDetails) -> list[Markup]:
+    if not details.trainings and result.payback is None:
+        return []
+    curves = learning_curves(details)
+    content = (payback_text(result), element("h3", curves.title), drawn(curves))
+    return [section("training", "What training cost, and what it brought", *content)]
 
 
 def _list(items: tuple[str, ...]) -> Markup:
