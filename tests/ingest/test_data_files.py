@@ -72,7 +72,7 @@ def test_numbered_classes_are_in_the_order_of_text(tmp_path: Path) -> None:
 
 
 def test_more_images_than_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_files, "memory_bytes", lambda: 2_000)
+    monkeypatch.setattr(data_files, "memory_bytes", lambda: 4_000)
     with pytest.raises(DataError, match="6 images that become"):
         DataFiles(BYTES).read(picture_folder(tmp_path / "pictures", 2))
 

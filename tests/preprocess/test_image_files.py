@@ -175,6 +175,21 @@ def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
         list(image_rows(image_files(tmp_path), ImagePreprocessor(SETTINGS), 2))
 
 
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / os.fsdecode(b"\xff.png")).write_bytes(CONTENT)
+    (tmp_path / "plain" / os.fsdecode(b"\xfe.txt")).write_bytes(b"")
+    files = image_files(tmp_path / "plain")
+    assert files.called(0).endswith("/?.png")
+    assert files.skipped == ("?.txt",)
+    assert list(files.contents()) == [CONTENT]
+    strange = tmp_path / "classes" / os.fsdecode(b"\xff")
+    strange.mkdir(parents=True)
+    (strange / "0.png").write_bytes(CONTENT)
+    with pytest.raises(DataError, match="no text in UTF-8"):
+        image_files(tmp_path / "classes")
+
+
 def test_what_is_one_of_images(tmp_path: Path) -> None:
     assert is_images(tmp_path)
     assert is_images(Path("a.TAR.GZ"))

@@ -161,12 +161,12 @@ def _decoded(files: ImageFiles, preprocessor: Preprocessor) -> Arrays:
 
 
 def _require_room(files: ImageFiles, size: int) -> None:
-    most = memory_bytes() // 2
+    most = memory_bytes() // 4  # they are divided into splits, and read by children
     if size > most:
         raise DataError(
             str(files.where),
             f"{len(files.names):,} images that become {size / 1e9:,.1f} GB of numbers",
-            f"half of this machine's memory is {most / 1e9:,.1f} GB: give a part of them, drawn at random",
+            f"a quarter of this machine's memory is {most / 1e9:,.1f} GB: give a part of them, drawn at random",
         )
 
 

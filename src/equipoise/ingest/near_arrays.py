@@ -21,7 +21,7 @@ NO_PATTERN = 1e-4
 HASH_TABLES = 12
 HASH_BITS = 20
 HASH_WINDOW = 8  # rows of one bucket that each is compared with
-SCALE_SAMPLE = 5_000
+SCALE_SAMPLE, SCALE_BYTES = 5_000, 256 * 2**20
 Index = NDArray[np.intp]
 Matrix = NDArray[np.float32]
 
@@ -59,10 +59,9 @@ class _Vectors:
         self._parts = parts
         self._chosen = chosen
         self._starts = starts
-        sample = chosen[
-            : min(len(chosen), SCALE_SAMPLE)
-        ]  # chosen is in the order of digests: any row may be among them
-        raw = self._raw(sample)
+        width = sum(int(np.prod(array.shape[1:])) for array in parts[0].feeds.values())
+        most = min(SCALE_SAMPLE, max(PROJECTED, SCALE_BYTES // (4 * width)))
+        raw = self._raw(chosen[:most])  # chosen is in the order of digests: any row may be among them
         spread = raw.std(axis=0)
         usual = float(np.median(spread[spread > 0])) if (spread > 0).any() else 1.0
         self._mean = raw.mean(axis=0)
@@ -101,7 +100,7 @@ class _Vectors:
                 continue
             at = rows[here] - self._starts[number]
             columns = [array[at].reshape(len(at), -1) for array in part.feeds.values()]
-            raw[here] = np.nan_to_num(np.concatenate(columns, axis=1).astype(np.float32))
+            raw[here] = np.nan_to_num(np.concatenate(columns, axis=1).astype(np.float32), copy=False)
         return raw
 
 

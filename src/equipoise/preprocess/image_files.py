@@ -64,7 +64,8 @@ class ImageFiles:
         return str(self.where) if self.where.is_file() and not _is_archive(self.where) else self._inside(place)
 
     def _inside(self, place: int) -> str:
-        return str(self.where / self.names[place]) if self.where.is_dir() else f"{self.where}: {self.names[place]}"
+        name = readable(self.names[place])
+        return str(self.where / name) if self.where.is_dir() else f"{self.where}: {name}"
 
     def contents(self) -> Iterator[bytes]:
         """Each image's bytes, in order.
@@ -82,6 +83,11 @@ class ImageFiles:
 def is_images(path: Path) -> bool:
     """Whether a path is one of images, as far as its name says: a folder, an archive, or a single image."""
     return path.is_dir() or _is_archive(path) or path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def readable(name: str) -> str:
+    """A file's name as text that can be written anywhere: what is no UTF-8 becomes question marks."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def has_images(folder: Path) -> bool:
@@ -120,8 +126,10 @@ def image_files(path: Path) -> ImageFiles:
     if not names:
         raise DataError(str(path), f"no images among {len(shown):,} files", NEEDED)
     refuse_repeated(names, str(path), "files named ")
+    if any("/" in name and readable(name.rpartition("/")[0]) != name.rpartition("/")[0] for name in names):
+        raise DataError(str(path), "a folder whose name is no text in UTF-8", "give the classes other names")
     kept = set(names)
-    skipped = tuple(name for name in shown if name not in kept)
+    skipped = tuple(readable(name) for name in shown if name not in kept)
     return ImageFiles(path, names, _classes(path, names), skipped)
 
 

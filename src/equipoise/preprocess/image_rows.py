@@ -15,7 +15,7 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.errors import DataError
 from equipoise.preprocess.binding import bind
 from equipoise.preprocess.chunks import Chunk, rows_a_chunk
-from equipoise.preprocess.image_files import ImageFiles
+from equipoise.preprocess.image_files import ImageFiles, readable
 from equipoise.preprocess.raw import Preprocessor
 
 Array = NDArray[Any]
@@ -84,7 +84,7 @@ def image_chunks(
             whole = {name: np.concatenate([piece[name] for piece in waiting]) for name in feeds}
             bound = bind({name: array[:count] for name, array in whole.items()}, spec, sources, str(files.where), done)
             waiting, ready = [{name: array[count:] for name, array in whole.items()}], ready - count
-            names = files.names[done : done + count]
+            names = tuple(map(readable, files.names[done : done + count]))
             done += count
             yield Chunk(bound, count, done / total, names)
 
