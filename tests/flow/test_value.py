@@ -24,7 +24,7 @@ def dear_errors(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         "max_drop": 0.05,
         "rate": 40,
         "price": 0.1,
-        "budget": "14s",
+        "budget": "20s",
         "usd_per_error": USD_PER_ERROR,
         "usd_per_second_of_latency": USD_PER_SECOND,
         "data_use": "none",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from equipoise.core.estimate import Estimate
 from equipoise.core.result import Result
@@ -39,6 +40,24 @@ PARTS: dict[ValueFigure, str] = {
     "usd_per_failed_request": "failures_usd",
 }
 """Figure to the part of a value that grows with it."""
+
+
+class Mark(NamedTuple):
+    """How plans of one kind are drawn."""
+
+    status: str
+    color: str
+    symbol: str
+    size: int
+
+
+CHOSEN = Mark("chosen", GREEN, "star", 19)
+TUNED = Mark("your model, best settings", BLUE, "square", 14)
+PROVED = Mark("proved", SKY, "diamond", 11)
+NOT_PROVED = Mark("not proved", GREY, "circle-open", 10)
+MISSES = Mark("misses a limit", GREY, "x", 9)
+MARKS = (MISSES, NOT_PROVED, PROVED, TUNED, CHOSEN)
+"""In the order in which they are drawn."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 COLOURS = (GREEN, BLUE, ORANGE, VERMILION, SKY, GREY)
 BEYOND = 2.0
@@ -83,17 +102,15 @@ def value_pictures(result: Result) -> list[Picture]:
 
 def _value_against_cost(result: Result, worth: BusinessValue) -> Picture:
     tuned, chosen = result.baseline_tuned.name, result.chosen.name if result.chosen else None
-    traces = []
-    for plan, short in zip(worth.plans, short_names([plan.name for plan in worth.plans]), strict=True):
-        mark = ("your model, best settings", BLUE, "square", 14) if plan.name == tuned else _mark(plan)
-        if plan.name == chosen:
-            mark = ("chosen", GREEN, "star", 19)
-        traces.append(_dot(plan, short, *mark))
+    groups: dict[Mark, list[PlanValue]] = {}
+    for plan in worth.plans:
+        mark = CHOSEN if plan.name == chosen else TUNED if plan.name == tuned else _mark(plan)
+        groups.setdefault(mark, []).append(plan)
+    traces = [_dots(groups[mark], *mark) for mark in MARKS if mark in groups]
     layout = canvas(
         log_axis("US dollars per million answers, to serve", (p.value.serving_usd.value for p in worth.plans), money),
         axis("net value per million requests", tickprefix="$", exponentformat="none"),
     )
-    layout["showlegend"] = False
     own = next((plan.value.net_usd.value for plan in worth.plans if plan.name == tuned), None)
     if own is not None:
         mark_across(layout, own, "your model, best settings")
@@ -108,38 +125,42 @@ def _value_against_cost(result: Result, worth: BusinessValue) -> Picture:
     return Picture("value", "What each plan is worth", caption, {"data": traces, "layout": layout}, columns, rows)
 
 
-def _mark(plan: PlanValue) -> tuple[str, str, str, int]:
+def _mark(plan: PlanValue) -> Mark:
     if not plan.within_limits or plan.proved is False:
-        return "misses a limit", GREY, "x", 9
-    return ("proved", SKY, "diamond", 11) if plan.proved else ("not proved", GREY, "circle-open", 10)
+        return MISSES
+    return PROVED if plan.proved else NOT_PROVED
 
 
-def _dot(plan: PlanValue, short: str, status: str, color: str, symbol: str, size: int) -> Json:
-    net = plan.value.net_usd
-    ends, serving = interval(net, money), money(plan.value.serving_usd.value)
+def _dots(plans: Sequence[PlanValue], status: str, color: str, symbol: str, size: int) -> Json:
+    """Plans of one kind as marks, each with the interval of its net value."""
+    nets = [plan.value.net_usd for plan in plans]
+    hover = []
+    for plan, short in zip(plans, short_names([plan.name for plan in plans]), strict=True):
+        ends, serving = interval(plan.value.net_usd, money), money(plan.value.serving_usd.value)
+        hover.append(
+            f"<b>{wrapped(short, HOVER_CHARACTERS)}</b><br>{status}<br>{serving} to serve<br>"
+            f"net value {money(plan.value.net_usd.value)}{f' ({ends})' if ends else ''}"
+        )
     trace: Json = {
         "type": "scatter",
         "mode": "markers",
         "name": status,
-        "x": [plan.value.serving_usd.value],
-        "y": [net.value],
-        "text": [
-            f"<b>{wrapped(short, HOVER_CHARACTERS)}</b><br>{status}<br>{serving} to serve<br>"
-            f"net value {money(net.value)}{f' ({ends})' if ends else ''}"
-        ],
+        "x": [plan.value.serving_usd.value for plan in plans],
+        "y": [net.value for net in nets],
+        "text": hover,
         "hoverinfo": "text",
         "marker": {"color": color, "symbol": symbol, "size": size, "line": {"color": color, "width": 2}},
     }
-    if net.low is not None and net.high is not None:
-        above, below = net.high - net.value, net.value - net.low
-        trace["error_y"] = {"type": "data", "array": [above], "arrayminus": [below], "color": color, "thickness": 1}
+    above = [0.0 if net.high is None else net.high - net.value for net in nets]
+    below = [0.0 if net.low is None else net.value - net.low for net in nets]
+    trace["error_y"] = {"type": "data", "array": above, "arrayminus": below, "color": color, "thickness": 1}
     return trace
 
 
 def _row(plan: PlanValue, chosen: str | None) -> tuple[str, ...]:
     value = plan.value
     parts = (value.serving_usd, value.errors_usd, value.latency_usd, value.failures_usd, value.net_usd, value.gain_usd)
-    status = "chosen" if plan.name == chosen else _mark(plan)[0]
+    status = (CHOSEN if plan.name == chosen else _mark(plan)).status
     return (plan.name, *(_money(part) for part in parts), status)
 
 
@@ -162,7 +183,7 @@ def _by_price(result: Result, worth: BusinessValue, sensitivity: Sensitivity) ->
     unit = "times the prices that you gave" if scaled else f"US dollars for {FIGURES[figure]}"
     layout = canvas(
         axis(unit, rangemode="tozero", exponentformat="none"),
-        axis("US dollars per million requests, all counted", tickprefix="$", exponentformat="none"),
+        axis("US dollars per million requests", tickprefix="$", exponentformat="none"),
     )
     mark_up(layout, given, "your price" if not scaled else "your prices")
     for flip in flips:
