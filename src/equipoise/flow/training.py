@@ -18,15 +18,19 @@ from equipoise.core.recipe import Recipe
 from equipoise.core.training import TRAIN_S, TrainingRecord
 from equipoise.errors import ChildOverMemory, ChildTimedOut, SandboxError
 from equipoise.flow.evidence import MAIN, Judge
+from equipoise.flow.material import Material
 from equipoise.preprocess.answers import OutputMeaning, decode, encode_target
 from equipoise.preprocess.rows import Rows
 from equipoise.registry import techniques
 from equipoise.stats.metrics import Metric, UndefinedMetric, metric_value
+from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
 MOST_SEARCH_ROWS = 5_000
 """Search rows that a training looks at its progress on: enough to rank epochs by, few enough to answer often."""
 LOOK_S = 0.5
+TEACHER_BATCH, TABLE_TEACHER_BATCH = 256, 4096
+"""Rows that a teacher answers at once; scikit-learn's models start threads anew for each batch, and take small rows."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,40 @@ def progress_rows(
     else:
         right = None if some.target is None else encode_target(some.target, judge.meaning)
     return some, SearchQuality(judge.metric, judge.meaning, some.target, right)
+
+
+def training_of(
+    recipe: Recipe,
+    material: Material,
+    study: StudyFolder,
+    original: Mapping[str, Array],
+    ask: Callable[[Rows, int], dict[str, Array]],
+) -> Training:
+    """What the last step of a recipe may train with.
+
+    Args:
+        recipe: Its last step trains.
+        material: Of the study; it has training rows.
+        study: Where the teacher's answers and checkpoints are kept.
+        original: The original's outputs to the first search rows.
+        ask: Has the model that the recipe starts from answer rows, in batches of a size; called once a study.
+    """
+    if material.train is None:
+        raise RuntimeError("there are no rows to train on")
+    teacher = material.originals[recipe.source]
+    name = f"teacher-{teacher.artifact[:32]}"
+    if not study.has_arrays(name):
+        usual = TABLE_TEACHER_BATCH if teacher.format == "sklearn" else TEACHER_BATCH
+        study.save_arrays(name, ask(material.train, teacher.spec.fixed_batch or usual))
+    search, quality = progress_rows(material.splits["search"], material.judge, original)
+    return Training(
+        rows=rows_for(material.train, recipe),
+        teacher=study.load_arrays(name),
+        teacher_artifact=study.artifact(teacher.artifact),
+        search=search,
+        quality=quality,
+        folder=study.checkpoints(checkpoint_name(recipe)),
+    )
 
 
 def trains(recipe: Recipe) -> bool:

@@ -48,10 +48,11 @@ from equipoise.flow.material import Material, sample_of
 from equipoise.flow.near import match_nearly
 from equipoise.flow.race import race
 from equipoise.flow.traffic import put_under_traffic
-from equipoise.flow.training import checkpoint_name, progress_rows, rows_for, shown, trains, with_advice
+from equipoise.flow.training import shown, training_of, trains, with_advice
 from equipoise.host.sandbox import Sandbox
 from equipoise.measure.session import sweep
 from equipoise.policy.value import traffic_loss
+from equipoise.preprocess.rows import Rows
 from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
@@ -61,8 +62,6 @@ BASELINE_LEAST_S = 10.0
 """What the original's own answers to the certify rows may take at least: without them a whole study is lost."""
 TRAINING_GRACE_S = 20.0
 """What a training may take past its time to start, to open what it needs and to save what it made."""
-TEACHER_BATCH, TABLE_TEACHER_BATCH = 256, 4096
-"""Rows that a teacher answers at once; scikit-learn's models start threads anew for each batch, and take small rows."""
 CERTIFY_GRACE_S = 20.0
 """What all proofs together may take past the budget: an answer late by seconds is worth more than none."""
 
@@ -260,30 +259,15 @@ class Workbench:
         if not trains(recipe) or self.material.train is None:
             return None
         original = self.material.originals[recipe.source]
-        answered = {rows: outputs for (split, rows), outputs in self._baseline_answers.items() if split == "search"}
-        search, quality = progress_rows(
-            self.material.splits["search"], self.material.judge, answered[max(answered)] if answered else {}
-        )
-        return Training(
-            rows=rows_for(self.material.train, recipe),
-            teacher=self._teacher(original, remaining_s),
-            teacher_artifact=self.study.artifact(original.artifact),
-            search=search,
-            quality=quality,
-            folder=self.study.checkpoints(checkpoint_name(recipe)),
-        )
+        native = self.material.native(original)
 
-    def _teacher(self, original: Variant, remaining_s: float) -> dict[str, Array]:
-        """What a model that was given answers to the training rows, asked once a study."""
-        name = f"teacher-{original.artifact[:32]}"
-        if self.material.train is not None and not self.study.has_arrays(name):
-            self._tell(f"asking the {original.recipe} for its answers to {self.material.train.n:,} training rows")
-            native = self.material.native(original)
+        def ask(rows: Rows, batch: int) -> dict[str, Array]:
+            self._tell(f"asking the {recipe.source} for its answers to {rows.n:,} training rows")
             with self._opened(native, _alone(native, self.material.cores), remaining_s, check=False) as child:
-                usual = TABLE_TEACHER_BATCH if original.format == "sklearn" else TEACHER_BATCH
-                batch = original.spec.fixed_batch or usual
-                self.study.save_arrays(name, answers_of(child, self.material.train, batch, max(5.0, remaining_s)))
-        return self.study.load_arrays(name)
+                return answers_of(child, rows, batch, max(5.0, remaining_s))
+
+        answered = {rows: outputs for (split, rows), outputs in self._baseline_answers.items() if split == "search"}
+        return training_of(recipe, self.material, self.study, answered[max(answered)] if answered else {}, ask)
 
     def _speed(self, action: Speed, remaining_s: float) -> Sped:
         config = action.config
