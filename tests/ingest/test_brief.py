@@ -56,6 +56,17 @@ def _options(files: Path, **more: Any) -> dict[str, Any]:
     return {"model": files / "model.onnx", "data": files / "data.npz", **more}
 
 
+def test_class_names_from_a_file(files: Path) -> None:
+    (files / "names.txt").write_text("cat\n\nsea lion \neel\n", encoding="utf-8-sig")
+    (files / "brief.toml").write_text('[model]\npath = "model.onnx"\nlabels = "names.txt"\n[data]\npath = "data.npz"\n')
+    assert brief_from_toml(files / "brief.toml").model.labels == ("cat", "sea lion", "eel")
+    given = {"model": files / "model.onnx", "data": files / "data.npz"}
+    for name, message in (("gone.txt", "one name a line"), ("twice.txt", "cat more than once")):
+        (files / "twice.txt").write_text("cat\ncat\n")
+        with pytest.raises(BriefError, match=message):
+            brief_from_options(**given, labels=str(files / name))
+
+
 def test_options_and_toml_say_the_same(files: Path) -> None:
     (files / "brief.toml").write_text(TOML)
     options = brief_from_options(

@@ -15,7 +15,7 @@ from equipoise.errors import BriefError
 from equipoise.ingest.brief_keys import FILE_KEYS, KEYS, SECTIONS, BriefKey
 from equipoise.ingest.factory import is_factory
 from equipoise.ingest.huggingface_folder import HUB, is_huggingface
-from equipoise.ingest.spellings import refuse_unknown, suggestion
+from equipoise.ingest.spellings import NAMES_SUFFIX, refuse_unknown, suggestion
 from equipoise.ingest.value_checks import check_value
 from equipoise.preprocess.columns import SUFFIXES as DATA_SUFFIXES
 from equipoise.preprocess.image_files import ARCHIVE_SUFFIXES, has_images
@@ -63,6 +63,9 @@ def brief_from_toml(path: Path, options: Mapping[str, Any] | None = None) -> Bri
         if key.is_path and key.toml in found:
             value, where = found[key.toml]
             found[key.toml] = (_from_folder(path.parent, value), where)
+    labels, where = found.get("model.labels", (None, ""))
+    if isinstance(labels, str) and labels.endswith(NAMES_SUFFIX):
+        found["model.labels"] = (_from_folder(path.parent, labels), where)
     if isinstance(sets := found.get("data.ood", (None,))[0], dict):
         moved = {
             name: entry | {"path": _from_folder(path.parent, entry.get("path"))} if "path" in entry else entry

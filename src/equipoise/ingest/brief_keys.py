@@ -28,7 +28,12 @@ SECTIONS = {
 TEXT: Schema = {"type": "string", "minLength": 1}
 NAMES: Schema = {"type": "array", "items": TEXT, "minItems": 1, "uniqueItems": True}
 CLASS_NAME: Schema = {"anyOf": [TEXT, {"type": "integer"}]}
-CLASS_NAMES: Schema = {"type": "array", "items": CLASS_NAME, "minItems": 1, "uniqueItems": True}
+CLASS_NAMES: Schema = {
+    "anyOf": [
+        {"type": "array", "items": CLASS_NAME, "minItems": 1, "uniqueItems": True},
+        {"type": "string", "pattern": r"\.txt$"},
+    ]
+}
 SHARE: Schema = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 ABOVE_ZERO: Schema = {"type": "number", "exclusiveMinimum": 0}
 MARGIN: Schema = {
@@ -126,7 +131,8 @@ KEYS = (
     ),
     BriefKey(
         "model.labels", "--labels", "model.labels", spellings.class_names, CLASS_NAMES, '["cat", "dog"]',
-        "Class names in the order of the output's columns, where classes are not numbered from 0.",
+        "Class names in the order of the output's columns, where classes are not numbered from 0: a list, or a .txt "
+        "file with one a line.",
     ),
     BriefKey(
         "model.trust", "--trust", "model.trust", spellings.flag, {"type": "boolean"}, "false",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from equipoise.core.brief import OodSet, OwnedMachine
@@ -12,6 +13,7 @@ from equipoise.core.certificate import Margin
 from equipoise.errors import BriefError
 
 BYTES_PER_MB = 1_000_000
+NAMES_SUFFIX = ".txt"
 MIN_BUDGET_S = 10.0
 MAIN_POPULATION = "main"
 SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -221,8 +223,17 @@ def names(value: Any, where: str) -> tuple[str, ...]:
 
 
 def class_names(value: Any, where: str) -> tuple[str, ...]:
-    """Different classes in order, which TOML may spell as numbers."""
+    """Different classes in order, which TOML may spell as numbers; or the path of a text file with one a line."""
+    if isinstance(value, str) and value.endswith(NAMES_SUFFIX):
+        return names(_lines(Path(value), where), where)
     return names([class_name(name, where) for name in value] if isinstance(value, list) else value, where)
+
+
+def _lines(path: Path, where: str) -> list[str]:
+    try:
+        return [line for text in path.read_text(encoding="utf-8-sig").splitlines() if (line := text.strip())]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BriefError(where, f"{path} cannot be read ({error})", "needed a text file with one name a line") from None
 
 
 def paths(value: Any, where: str) -> tuple[str, ...]:
