@@ -42,6 +42,9 @@ def tool(name: str) -> Iterator[None]:
             yield
     except EquipoiseError:
         raise
+    except MemoryError as error:
+        advice = "fewer rows, or a machine with more of it, may do"
+        raise TechniqueError(f"{name} ran out of memory ({_shortened(str(error)) or 'no figure'}): {advice}") from error
     except Exception as error:
         raise TechniqueError(f"{name} could not finish: {_shortened(f'{type(error).__name__}: {error}')}") from error
 

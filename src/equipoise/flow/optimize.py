@@ -120,7 +120,8 @@ def optimize_brief(brief: Brief, folder: Path, *, resume: bool = False, watcher:
         raise BriefError(
             f"--out {folder}", "it is there and not empty", "give another folder, or --resume to go on with its study"
         )
-    watcher(Progress("reading the model and the data", 0.0, brief.limits.budget_s))
+    whole_s = brief.limits.budget_s + brief.limits.train_s
+    watcher(Progress("reading the model and the data", 0.0, whole_s))
     identity = {
         "version": version("equipoise"),
         "brief": brief.content_digest,
