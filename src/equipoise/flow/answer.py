@@ -15,7 +15,7 @@ from equipoise.core.certificate import Certificate, Provable, SliceVerdict
 from equipoise.core.estimate import Estimate
 from equipoise.core.padding import Padding
 from equipoise.core.result import CacheFigures, Cost, Result
-from equipoise.errors import BundleError
+from equipoise.errors import BundleError, InputError
 from equipoise.flow.before_after import before_and_after
 from equipoise.flow.bundling import write_plan_bundle
 from equipoise.flow.flips import flips_of
@@ -179,11 +179,15 @@ def _slices_by_identity(evidence: Evidence, seed: int) -> tuple[SliceVerdict, ..
 
 
 def _provable(choice: Choice, prepared: Prepared, workbench: Workbench, evidence: Evidence) -> Provable:
-    """For the first candidate of the fixed sequence; for the original itself where none came so far."""
+    """For the first candidate of the fixed sequence; for the original itself where none answered these rows."""
+    of_the_original = Provable(drop=0.0, plan=choice.baseline_tuned.name, n=len(evidence.main.rows), rows_for_margin=0)
     if not choice.order:
-        return Provable(drop=0.0, plan=choice.baseline_tuned.name, n=len(evidence.main.rows), rows_for_margin=0)
+        return of_the_original
     first = choice.order[0]
-    _, judgement = _judged(first, choice, prepared, workbench)
+    try:
+        _, judgement = _judged(first, choice, prepared, workbench)
+    except InputError:  # its answers are not there: it failed on these rows, which its own line says
+        return of_the_original
     return provable(first, judgement, evidence, prepared.total_rows)
 
 
