@@ -21,7 +21,7 @@ from equipoise.errors import TechniqueError
 from equipoise.host.environment import environment
 from equipoise.preprocess.rows import Rows
 from equipoise.runtimes.torch_program import export_program, save_program
-from torch_nets import Sum, exported
+from torch_nets import exported
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
 
@@ -41,7 +41,7 @@ def onnx_form(net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(recipe: Recipe, source: Path, folder: Path, feeds: dict[str, Any] | None = None) -> Any:
-    rows = Rows(feeds or {"image": IMAGES}, None, np.zeros(40, dtype=np.int8))
+    rows = Rows(feeds or {"image": IMAGES}, None)
     return build(recipe, source, BuildContext(rows, "logits", folder, seed=0, threads=1))
 
 
@@ -104,14 +104,3 @@ def test_int8_is_made_from_the_onnx_form(net: Path, onnx_form: Path, tmp_path: P
 def test_other_models_are_refused(onnx_form: Path, tmp_path: Path) -> None:
     with pytest.raises(TechniqueError, match="works on PyTorch programs"):
         made(Recipe().then(Step(technique="torch_openvino")), onnx_form, tmp_path / "again")
-
-
-def test_several_inputs_and_a_plain_answer(tmp_path: Path) -> None:
-    (tmp_path / "net").mkdir()
-    example = {"width": torch.rand(3, 3), "height": torch.rand(3, 3)}
-    save_program(export_program(Sum().eval(), example, "net"), tmp_path / "net", "net")
-    feeds = {name: np.random.default_rng(0).random((40, 3), dtype=np.float32) for name in example}
-    made(Recipe().then(Step(technique="torch_onnx")), tmp_path / "net", tmp_path / "onnx", feeds)
-    found = answers(tmp_path / "onnx", feeds)
-    assert list(found) == ["output"]
-    check_conversion(answers(tmp_path / "net", feeds), found, "exact")
