@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import equipoise
 from equipoise.core.result import Result
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cifar10_images.py"
@@ -36,7 +37,11 @@ def test_a_few_images_end_to_end(shared_data: Path, tmp_path: Path) -> None:
                 place.write_bytes(file.read())
     found = run(shared_data, tmp_path / "out", "--images", str(tmp_path / "test"), "--budget", "10s")
     assert any("no preprocessing was given" in warning for warning in found.warnings)
-    assert (tmp_path / "out" / "bundle" / "preprocess.json").is_file()
+    bundle = tmp_path / "out" / "bundle"
+    assert (bundle / "preprocess.json").is_file()
+    checked = equipoise.check(bundle, data=tmp_path / "test")
+    accuracy = next(claim for claim in checked.claims if claim.kind == "metric")
+    assert accuracy.n == 400
 
 
 @pytest.mark.slow

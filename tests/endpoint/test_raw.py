@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 from base64 import b64encode
@@ -12,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from equipoise.core.preprocessing import ImagePreprocessing
 from equipoise.endpoint.http import Limits
@@ -180,6 +183,16 @@ def test_parts_keep_every_byte() -> None:
     assert (parts[0].name, parts[0].filename) == ("image", "a.jpg")
     quoted = 'multipart/form-data; boundary="a b"'
     assert parts_of(form(b"x", boundary="a b")[0], quoted, 1)[0].content == b"x"
+
+
+@given(st.lists(st.binary(max_size=60), min_size=1, max_size=4), st.binary(max_size=20), st.integers(0, 400))
+def test_parts_come_back_or_are_refused(contents: list[bytes], strange: bytes, place: int) -> None:
+    body, headers = form(*contents, boundary="0f-8#frontier")
+    kind = headers["content-type"]
+    assert [part.content for part in parts_of(body, kind, len(contents))] == contents
+    changed = body[: place % len(body)] + strange + body[place % len(body) + 1 :]
+    with contextlib.suppress(BadRequest):
+        assert len(parts_of(changed, kind, 3)) <= 3
 
 
 @pytest.mark.parametrize("head", ["", "Content-Type: image/png", "x: " + "y" * 9000])

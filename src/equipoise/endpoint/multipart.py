@@ -41,12 +41,13 @@ def parts_of(body: bytes, content_type: str, most: int) -> list[Part]:
     if not boundary or len(boundary) > MOST_BOUNDARY_BYTES:
         raise BadRequest("the content-type multipart/form-data has no usable boundary")
     mark = b"\r\n--" + boundary.encode("latin-1", "replace")
-    pieces = (b"\r\n" + body).split(mark, most + 2)
-    if len(pieces) > most + 2 and not pieces[-1].startswith(b"--"):
-        raise BadRequest(f"found more than {most:,} parts; at most {most:,} are taken")
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
+    whole, end, _ = (b"\r\n" + body).partition(mark + b"--")
+    if not end:
         raise BadRequest("the body is not whole: it does not end with its boundary and two hyphens")
-    return [_part(piece) for piece in pieces[1:-1]]
+    pieces = whole.split(mark, most + 1)[1:]
+    if len(pieces) > most:
+        raise BadRequest(f"found more than {most:,} parts; at most {most:,} are taken")
+    return [_part(piece) for piece in pieces]
 
 
 def _part(piece: bytes) -> Part:
