@@ -83,12 +83,16 @@ def test_panels_do_not_overlap(details: ReportDetails) -> None:
 
 def test_the_page_says_what_blocked(replaced: Result, kept: Result, details: ReportDetails) -> None:
     assert 'id="robustness"' not in report_page(replaced, details)
-    page = report_page(kept.model_copy(update={"robustness": robustness(chosen=False)}), details)
-    assert 'id="robustness"' in page
+    page = report_page(kept.model_copy(update={"robustness": (robustness(chosen=False),)}), details)
+    assert 'id="robustness-refused"' in page
+    assert 'id="robustness"' not in page
     assert "blocks it" in page
     assert "which was refused" in page
     assert "those of the search" in page
     assert "int8 <b>" not in page
-    page = report_page(replaced.model_copy(update={"robustness": robustness(chosen=True)}), details)
+    page = report_page(replaced.model_copy(update={"robustness": (robustness(chosen=True),)}), details)
     assert "blocks it" not in page
     assert "only shown" in page
+    both = (robustness(chosen=True), robustness(chosen=False))
+    page = report_page(replaced.model_copy(update={"robustness": both}), details)
+    assert page.index('id="robustness"') < page.index('id="robustness-refused"')

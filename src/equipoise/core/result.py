@@ -125,7 +125,7 @@ class Result(Noun):
         payback: When training has paid for itself; null where no trained plan was certified.
         flips: Whose answers the chosen plan changes; null where the original is kept, or answers are no single labels.
         padding: What filling costs in the plan's batches; null where rows are no token sequences.
-        robustness: The original and a cheaper plan side by side on corrupted rows; null where there are none.
+        robustness: The original beside what was chosen, and beside what a corruption stopped, on corrupted rows.
         warnings: What the person should know before relying on the answer.
     """
 
@@ -145,7 +145,7 @@ class Result(Noun):
     distrust: Distrust | None = None
     cache: CacheFigures | None = None
     flips: Flips | None = None
-    robustness: Robustness | None = None
+    robustness: tuple[Robustness, ...] = ()
     padding: Padding | None = None
     payback: Payback | None = None
     value: BusinessValue | None = None

@@ -42,8 +42,7 @@ class Robustness(Noun):
     """How the original and one other plan stand corruptions.
 
     Attributes:
-        candidate: Name of that plan: what was chosen; where the original is kept, the cheapest that was refused for a
-            corruption.
+        candidate: Name of that plan: what was chosen, or the cheapest that was refused for a corruption.
         chosen: Whether it was chosen.
         split: Rows that the figures are of: those of the proof, or those of the search where it did not come to that.
         figures: Rows as they are first, then each set, followed by its strengths where it has several.

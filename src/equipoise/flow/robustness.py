@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from equipoise.compose.actions import Answer
 from equipoise.compose.certify import Evidence, judge
 from equipoise.compose.choice import Choice
 from equipoise.compose.robustness import robustness_figures
@@ -19,36 +18,45 @@ from equipoise.stats.predictions import Predictions
 MOST_REFUSED = 20
 
 
-def robustness_of(choice: Choice, prepared: Prepared, workbench: Workbench) -> Robustness | None:
-    """How the chosen plan stands corruptions beside the original.
+def robustness_of(choice: Choice, prepared: Prepared, workbench: Workbench) -> tuple[Robustness, ...]:
+    """How plans stand corruptions beside the original: what was chosen, and what a corruption stopped.
 
-    Where the original is kept, of the plan that a corruption stopped: on the certify rows where it was put to the
-    proof; else on the search rows, of the cheapest that is proved there on rows as they are and not on a corrupted set.
+    The latter on the certify rows where it came to the proof; else on the search rows the cheapest, if it is cheaper
+    than what was chosen, that is proved there on rows as they are and not on a corrupted set.
 
     Returns:
-        Null where no rows were corrupted, or no corruption stopped anything.
+        At most two; none where no rows were corrupted.
     """
-    if prepared.judge is None or not prepared.judge.corruptions:
-        return None
-    if choice.decision == "replace" and choice.chosen is not None:
-        return _on_certify(choice.chosen.name, True, choice, prepared.judge, workbench)
-    refused = next((name for name in choice.order if name in choice.certify_actions), None)
-    if refused is not None:
-        return _on_certify(refused, False, choice, prepared.judge, workbench)
-    return _on_search(choice, prepared.judge, workbench)
+    judge = prepared.judge
+    if judge is None or not judge.corruptions:
+        return ()
+    chosen = choice.chosen.name if choice.chosen is not None and choice.decision == "replace" else None
+    found = [] if chosen is None else [_on_certify(chosen, True, choice, judge, workbench)]
+    proofs = (_on_certify(name, False, choice, judge, workbench) for name in choice.order if name != chosen)
+    stopped = (each for each in proofs if each is not None and any(figures.blocks for figures in each.figures))
+    found.append(next(stopped, None) or _on_search(choice, judge, workbench))
+    return tuple(each for each in found if each is not None)
 
 
 def _on_certify(name: str, chosen: bool, choice: Choice, judge: Judge, workbench: Workbench) -> Robustness | None:
-    actions = choice.certify_actions
-    return _beside(name, chosen, actions[name], actions[choice.baseline_tuned.name], judge, workbench, "certify")
+    try:
+        outputs = workbench.outputs(choice.certify_actions[name])
+    except (KeyError, InputError):  # it was not asked, or failed on these rows, which the candidates' table says
+        return None
+    original = choice.certify_actions[choice.baseline_tuned.name]
+    evidence = judge.evidence(workbench.outputs(original), "certify", original.rows)
+    return _figures(name, chosen, judge.predictions(outputs, "certify"), evidence, judge, "certify")
 
 
 def _on_search(choice: Choice, judged_by: Judge, workbench: Workbench) -> Robustness | None:
     original = next(iter(choice.search_actions.values()))
     evidence = judged_by.evidence(workbench.outputs(original), "search", original.rows)
     sets = {claim.name for claim in evidence.claims if claim.kind == "corruption"}
+    chosen = None if choice.chosen is None else choice.entrants[choice.chosen.name].config.name
     cheapest = sorted(choice.screened, key=lambda screened: screened.usd_per_million)
     for screened in cheapest[:MOST_REFUSED]:
+        if screened.config_name == chosen:
+            return None
         action = choice.search_actions.get(screened.config_name)
         if action is None or action == original:
             continue
@@ -57,23 +65,6 @@ def _on_search(choice: Choice, judged_by: Judge, workbench: Workbench) -> Robust
         if evidence.main.name not in found.blocked_by and sets & set(found.blocked_by):
             return _figures(screened.config_name, False, answers, evidence, judged_by, "search")
     return None
-
-
-def _beside(
-    name: str,
-    chosen: bool,
-    action: Answer,
-    original: Answer,
-    judge: Judge,
-    workbench: Workbench,
-    split: Literal["search", "certify"],
-) -> Robustness | None:
-    try:
-        outputs = workbench.outputs(action)
-    except InputError:  # it failed on these rows, which the candidates' table says
-        return None
-    evidence = judge.evidence(workbench.outputs(original), split, original.rows)
-    return _figures(name, chosen, judge.predictions(outputs, split), evidence, judge, split)
 
 
 def _figures(

@@ -150,10 +150,10 @@ def _flips(result: Result) -> list[Markup]:
 
 
 def _robustness(result: Result, details: ReportDetails) -> list[Markup]:
-    if result.robustness is None:
-        return []
-    picture = robustness_picture(result.robustness, details)
-    return [section(picture.key, picture.title, drawn(picture), robustness(result, details))]
+    pictures = [(found, robustness_picture(found, details)) for found in result.robustness]
+    return [
+        section(picture.key, picture.title, drawn(picture), robustness(found, details)) for found, picture in pictures
+    ]
 
 
 def _composition(result: Result) -> list[Markup]:

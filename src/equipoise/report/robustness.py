@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from equipoise.core.estimate import Estimate
-from equipoise.core.result import Result
 from equipoise.core.robustness import CorruptionFigures, Robustness
 from equipoise.report.details import ReportDetails
 from equipoise.report.figures import Picture
@@ -27,7 +26,8 @@ APART = 0.08
 
 def robustness_picture(found: Robustness, details: ReportDetails) -> Picture:
     """Quality against strength, a small picture for each corruption, both models in it with their intervals."""
-    title = "What corrupted rows do to it"
+    title = "What corrupted rows do to it" if found.chosen else "What corrupted rows do to a plan that was refused"
+    key = "robustness" if found.chosen else "robustness-refused"
     clean, panels = _panels(found.figures)
     outcome = "chosen" if found.chosen else "refused"
     rows = -(-len(panels) // ACROSS)
@@ -49,16 +49,11 @@ def robustness_picture(found: Robustness, details: ReportDetails) -> Picture:
         f"Bars are intervals; the rows are those of the {'proof' if found.split == 'certify' else 'search'}."
     )
     columns = ("Rows", "Strength", "How many", "Your model", outcome.capitalize(), "Loss")
-    return Picture(
-        "robustness", title, caption, {"data": traces, "layout": layout}, columns, _rows(found, details.metric)
-    )
+    return Picture(key, title, caption, {"data": traces, "layout": layout}, columns, _rows(found, details.metric))
 
 
-def robustness(result: Result, details: ReportDetails) -> Markup:
+def robustness(found: Robustness, details: ReportDetails) -> Markup:
     """The verdict on each corruption."""
-    found = result.robustness
-    if found is None:
-        return Markup("")
     rows = [
         (
             each.set_name,
