@@ -69,6 +69,33 @@ def raising() -> nn.Module:
     raise RuntimeError("no weights today")
 
 
+class Reshaped(nn.Module):
+    """`x` [n, 4] in another shape, by a rule of one's own."""
+
+    def __init__(self, rule: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the rule makes of it."""
+        return self.rule(x) * 2
+
+
+def fixing() -> nn.Module:
+    """Knows its rows as a plain number."""
+    return Reshaped(lambda x: x.view(int(x.shape[0]), -1))
+
+
+def branching() -> nn.Module:
+    """Does something else with few rows."""
+    return Reshaped(lambda x: x if x.shape[0] > 5 else x + 1)
+
+
+def regrouping() -> nn.Module:
+    """Two answers a row."""
+    return Reshaped(lambda x: x.reshape(-1, 2))
+
+
 @cache
 def exported() -> Any:
     """The classifier as most people export it: a tensor by position, any number of rows."""

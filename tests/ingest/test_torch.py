@@ -228,3 +228,14 @@ def test_a_brief_names_a_function_only_with_trust(tmp_path: Path, state: Path) -
 def test_example_rows_are_repeated_where_there_are_few(folder: Path) -> None:
     model = made("Sum", folder, table(width=np.ones((1, 3)), height=np.ones((1, 3))))
     assert model.spec.fixed_batch is None
+
+
+def test_what_depends_on_the_number_of_rows_is_refused(folder: Path) -> None:
+    rows = table(x=np.ones((20, 4), dtype=np.float32))
+    for name, found in (
+        ("fixing", "fixes the number of rows to the 7"),
+        ("branching", "it takes 6 to"),
+        ("regrouping", "rows where the inputs have"),
+    ):
+        with pytest.raises(ModelError, match=found):
+            made(name, folder, rows)

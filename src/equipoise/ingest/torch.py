@@ -55,7 +55,7 @@ def import_module(name: str, state: Path | None, folder: Path, table: Table | No
     module = made_module(name)
     notes = with_state(module, state, name)
     spec, more = keep_module(module, name, folder, table)
-    return _described(folder, spec, (*notes, *more, *_batch_notes(name, spec)))
+    return _described(folder, spec, (*notes, *more))
 
 
 def keep_module(module: nn.Module, name: str, folder: Path, table: Table | None) -> tuple[ModelSpec, tuple[str, ...]]:
@@ -75,7 +75,14 @@ def keep_module(module: nn.Module, name: str, folder: Path, table: Table | None)
     """
     module.eval()
     example, notes = example_inputs(module, name, table)
-    return save_program(export_program(module, example, name), folder, name), notes
+    spec = save_program(export_program(module, example, name), folder, name)
+    if spec.fixed_batch is not None:
+        raise ModelError(
+            name,
+            f"its forward fixes the number of rows to the {spec.fixed_batch} that it was shown",
+            "needed one for any number of rows: take it from the input, x.shape[0], and do not make an int of it",
+        )
+    return spec, notes
 
 
 def _described(folder: Path, spec: ModelSpec, warnings: tuple[str, ...]) -> ImportedModel:

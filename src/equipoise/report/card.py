@@ -26,7 +26,7 @@ from equipoise.report.wording import (
     size,
 )
 
-LIBRARIES = {"onnxruntime": "onnx", "openvino": "openvino", "sklearn": "sklearn"}
+LIBRARIES = {"onnxruntime": "onnx", "openvino": "openvino", "sklearn": "sklearn", "torch_compile": "torch"}
 DATA_USES: dict[DataUse, str] = {
     "none": "none",
     "unlabelled": "rows without their true answers, for calibration",

@@ -22,6 +22,8 @@ DTYPES: dict[str, DType] = {
     "torch.int64": "int64", "torch.float16": "float16", "torch.float32": "float32", "torch.float64": "float64",
     "torch.uint16": "uint16", "torch.uint32": "uint32", "torch.uint64": "uint64",
 }  # fmt: skip
+LEAST_TRACED, MOST_ROWS = 2, 2**31
+"""torch traces no single row, and lets one through nevertheless; a bound beyond the other is none."""
 TRAINING_FLAGS = {"dropout": 2, "batch_norm": 5, "instance_norm": 5, "feature_dropout": 2, "alpha_dropout": 2}
 """Operator to the place of the argument that is true while a model is trained."""
 
@@ -164,6 +166,9 @@ def program_spec(program: ExportedProgram, where: str) -> ModelSpec:
     )
     if not specs.outputs:
         raise ModelError(where, "it gives nothing", "needed a model that answers")
+    _check_rows(
+        program, where, [values[node] for node in flat], dict(zip(outputs, map(values.get, given), strict=True))
+    )
     return specs
 
 
@@ -203,6 +208,25 @@ def _check_answers_only(program: ExportedProgram, where: str) -> None:
         place = TRAINING_FLAGS.get(getattr(node.target, "_opname", ""))
         if place is not None and len(node.args) > place and node.args[place] is True:
             raise ModelError(where, f"its {node.target._opname} is in training mode", needed)
+
+
+def _check_rows(program: ExportedProgram, where: str, inputs: list[Any], outputs: Mapping[str, Any]) -> None:
+    """Every output must have as many rows as the inputs, and the inputs any number of them, or one that is fixed."""
+    rows = {str(tensor.shape[0]) for tensor in inputs}
+    for name, tensor in outputs.items():
+        if str(tensor.shape[0]) not in rows:
+            raise ModelError(
+                where,
+                f"output {name!r} has {tensor.shape[0]} rows where the inputs have {' or '.join(sorted(rows))}",
+                "needed one answer a row, along the first axis",
+            )
+    for size, allowed in program.range_constraints.items():
+        if str(size) in rows and (allowed.lower > LEAST_TRACED or bool(allowed.upper < MOST_ROWS)):
+            raise ModelError(
+                where,
+                f"it takes {allowed.lower} to {allowed.upper} rows at once",
+                "needed any number of rows, or a single one: what forward does may not depend on their number",
+            )
 
 
 def _tensor(where: str, name: str, value: Any) -> TensorSpec:
