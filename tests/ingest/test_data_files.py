@@ -34,6 +34,9 @@ def test_images_without_settings(tmp_path: Path) -> None:
     assert files.classes == COLOURS
     assert files.placed is not None
     assert "no preprocessing was given" in files.notes[0]
+    assert "ms of a core" in files.notes[1]
+    files.read(tmp_path / "pictures" / "red")
+    assert len(files.notes) == 2
     with pytest.raises(DataError, match="needed do_rescale or rescale_factor"):
         DataFiles(FLOATS).read(tmp_path / "pictures")
     with pytest.raises(DataError, match="images, and no preprocessing for them; needed rows as tensors"):
