@@ -76,6 +76,16 @@ def test_corrupted_rows_stay_in_the_split_of_their_rows(every: Prepared, split: 
     assert len(set(rows.population[:60].tolist())) == 1 + len(every.judge.corruptions)
 
 
+def test_rows_keep_their_numbers_in_the_data_file(every: Prepared) -> None:
+    import pandas as pd
+
+    pay = pd.read_csv(every.brief.data.path)["pay"].to_numpy()
+    for split in ("search", "certify"):
+        rows = every.material.splits[split]
+        main = rows.population == MAIN
+        assert np.allclose(rows.feeds["pay"][main].ravel(), pay[rows.extra[ROW][main]])
+
+
 def test_a_corrupted_row_is_its_row_but_for_what_was_done_to_it(every: Prepared) -> None:
     rows = every.material.splits["certify"]
     main = {int(row): place for place, row in enumerate(rows.extra[ROW]) if rows.population[place] == MAIN}

@@ -57,4 +57,7 @@ def test_a_fragile_form_is_blocked_and_shown(tmp_path: Path, monkeypatch: pytest
         assert not any(each.blocks for each in shown[True].figures)
         assert result.flips is not None
         assert {each.kind for each in result.flips.counts} == {"all", "class"}
+        truth = np.load("digits.npz")["label"]
+        assert [str(truth[each.row]) for each in result.flips.rows] == [each.truth for each in result.flips.rows]
+        assert all(each.before == each.truth != each.after for each in result.flips.rows)
         assert all(each.content is None for each in result.flips.rows)
