@@ -143,6 +143,7 @@ def accuracy_of(teacher: Teacher, images: Tensor, labels: Tensor) -> float:
 
 def save(teacher: Teacher, images: Tensor, path: Path) -> None:
     """Write the graph, for batches of any size, and the weights."""
+    images = images.clone()  # a view would be saved with all that it is a view of
     teacher = teacher.to(memory_format=torch.contiguous_format)
     batch = torch.export.Dim("batch", min=1)
     torch.export.save(torch.export.export(teacher, (images,), dynamic_shapes={"x": {0: batch}}), path)

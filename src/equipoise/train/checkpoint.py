@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,5 +43,5 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         found = torch.load(folder / FILE, map_location="cpu", weights_only=True)
         return Checkpoint(**found)
-    except (OSError, RuntimeError, EOFError, TypeError, ValueError):
+    except (OSError, RuntimeError, EOFError, TypeError, ValueError, pickle.UnpicklingError):
         return None

@@ -159,25 +159,29 @@ class Fit:
             if pace.progress * LOOKS >= looked + 1:
                 looked = int(pace.progress * LOOKS + 1e-9)
                 before_s = run.elapsed_s
-                if self._look(run, float(loss) / counted, most_steps, plateau):
+                if self._look(run, float(loss) / counted, most_steps, plateau, share == 1.0):
                     return True
                 reserve_s = kept_s + 1.2 * (run.elapsed_s - before_s)
                 loss, counted = torch.zeros_like(loss), 0
         if counted:
-            self._look(run, float(loss) / counted, most_steps, plateau)
+            self._look(run, float(loss) / counted, most_steps, plateau, share == 1.0)
         return self._steps >= most_steps
 
-    def _look(self, run: TrainingRun, loss: float, most_steps: int, plateau: _Plateau) -> bool:
-        """Judge on the search rows, keep what is worth keeping, and say whether to stop early."""
+    def _look(self, run: TrainingRun, loss: float, most_steps: int, plateau: _Plateau, last: bool) -> bool:
+        """Judge on the search rows, keep what is worth keeping, and say whether to stop early.
+
+        What something else follows is neither judged nor kept: it is another model by then.
+        """
         quality = None
-        if self.training.quality is not None and math.isfinite(loss):
+        if last and self.training.quality is not None and math.isfinite(loss):
             quality = self.training.quality(self.answers())
         better = run.tell(step=self._steps, steps=most_steps, loss=loss, quality=quality)
         if better or self.best is None or quality == self._best_quality:  # as good, and trained for longer
             self.best, self._best_quality = copy.deepcopy(self.learner.state_dict()), quality
-        Checkpoint(
-            self.learner.state_dict(), self.optimizer.state_dict(), self.best, self._best_quality, self._steps
-        ).save(self.training.folder)
+        if last:
+            Checkpoint(
+                self.learner.state_dict(), self.optimizer.state_dict(), self.best, self._best_quality, self._steps
+            ).save(self.training.folder)
         return plateau.reached(loss, better and quality is not None)
 
     def answers(self) -> dict[str, Array]:
@@ -200,8 +204,6 @@ class Fit:
         with autocast(precision, self.device):
             answers = self.learner.teachable(batch.inputs)
         loss = answer_loss(answers.float(), batch.answers, batch.kind, self.settings.temperature)
-        if batch.features is not None:
-            loss = loss + self.learner.hint(batch.features)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.learner.parameters(), LARGEST_GRADIENT)
@@ -222,12 +224,11 @@ class Fit:
                 name: shifted(tensor, self.settings.layout, self.settings.shift, random)
                 for name, tensor in batch.inputs.items()
             }
-            batch = Lessons(moved, batch.answers, batch.kind, batch.features)
+            batch = Lessons(moved, batch.answers, batch.kind)
         return Lessons(
             {name: tensor.to(self.device) for name, tensor in batch.inputs.items()},
             batch.answers.to(self.device),
             batch.kind,
-            None if batch.features is None else batch.features.to(self.device),
         )
 
     def _choose_precision(self) -> None:

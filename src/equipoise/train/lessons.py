@@ -27,13 +27,11 @@ class Lessons:
         inputs: Input name to [n, ...], in the types that the model takes.
         answers: The teacher's: logits or log-probabilities [n, classes], or values [n, outputs].
         kind: What the teacher's answers are.
-        features: What the teacher computes before its last layer, [n, width]; null where that is not taught.
     """
 
     inputs: dict[str, Tensor]
     answers: Tensor
     kind: AnswerKind
-    features: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -46,7 +44,6 @@ class Lessons:
             self,
             inputs={name: tensor[index] for name, tensor in self.inputs.items()},
             answers=self.answers[index],
-            features=None if self.features is None else self.features[index],
         )
 
 

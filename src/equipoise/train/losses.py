@@ -48,8 +48,3 @@ def soft_target_loss(student: Tensor, teacher: Tensor, temperature: float) -> Te
     softened = functional.log_softmax(student / temperature, 1)
     target = functional.log_softmax(teacher / temperature, 1)
     return functional.kl_div(softened, target, reduction="batchmean", log_target=True) * temperature**2
-
-
-def hint_loss(guess: Tensor, features: Tensor) -> Tensor:
-    """Squared distance of a student's guess at its teacher's features, in units of their variance (1412.6550)."""
-    return functional.mse_loss(guess, features) / features.var().clamp(min=1e-6)

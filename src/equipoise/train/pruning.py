@@ -65,7 +65,6 @@ def prune_and_recover(source: Path, step: Step, context: BuildContext, training:
                 raise TechniqueError(f"no channel could go at a ratio of {ratio:g}: whole multiples of channels stay")
             if number < rounds:
                 recovery.teach(model, run, None, share=number * ROUND_SHARE)
-        (training.folder / "weights.pt").unlink(missing_ok=True)
         kept.write_text(json.dumps(history))
     write_onnx(recovery.teach(model, run, found), recovery.spec, context.folder)
 

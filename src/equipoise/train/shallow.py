@@ -11,7 +11,7 @@ from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
 from equipoise.train.needs import require_torch
 
-FEWEST_ADDITIONS = 4
+FEWEST_ADDITIONS = 3
 
 
 class Shallow:

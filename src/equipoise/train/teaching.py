@@ -18,6 +18,7 @@ from equipoise.students.task import Task, task_of
 from equipoise.train.checkpoint import load_checkpoint
 from equipoise.train.export import write_onnx
 from equipoise.train.fit import Fit, FitSettings, precision_of
+from equipoise.train.hints import hint
 from equipoise.train.lessons import Lessons, lessons_of
 from equipoise.train.strength import MEASURING_SHARE, largest, model_row_seconds, module_row_seconds
 
@@ -35,7 +36,8 @@ def teach_student(spec: ModelSpec, source: Path, step: Step, context: BuildConte
     Args:
         spec: What the model takes and gives.
         source: Its artifact folder.
-        step: `family`, `width` or `share`, and perhaps `depth`, `temperature`, `learning_rate`, `epochs`, `shift`.
+        step: `family`, `width` or `share`, and perhaps `depth`, `hints`, `temperature`, `learning_rate`, `epochs`,
+            `shift`, `precision`.
         context: Where to, which output, seed and threads.
         training: Rows, answers and time.
 
@@ -50,7 +52,10 @@ def teach_student(spec: ModelSpec, source: Path, step: Step, context: BuildConte
     maker = _Maker(step, task, spec, lessons, context)
     student = maker.make(maker.width(source, training, run))
     outputs = tuple(tensor.name for tensor in spec.outputs)
+    hints = float(str(step.parameters.get("hints", 0)))
     with tool("torch"):
+        if hints and found is None:
+            hint(student, source, lessons, training, run, hints, _settings(step, task), context.seed)
         trained = Fit(student, lessons, _settings(step, task), training, outputs, context.seed).run(run, found)
     write_onnx(trained, spec, context.folder)
 
