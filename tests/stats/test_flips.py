@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import fisher_exact
 
-from equipoise.stats.flips import PairedLabels, error_rates, flip_counts, hardest_hit, holm, label_flips
+from equipoise.stats.flips import PairedLabels, error_rates, fisher, flip_counts, hardest_hit, holm, label_flips
 
 TRUTH = np.array([0, 0, 0, 1, 1, 1, 2, 2])
 BEFORE = np.array([0, 0, 1, 1, 1, 2, 2, 0])
@@ -102,6 +103,15 @@ def test_harm_in_one_slice_is_seen_and_even_harm_is_not() -> None:
     assert max(p_values(np.where(few, 0.1, 0.02))) < 0.001
     false_alarms = sum(min(p_values(np.full(n, 0.03))) < 0.05 for _ in range(60))
     assert false_alarms <= 8  # of 60 at 5%: more than 8 come of chance once in 250 times
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
+def test_fishers_test_is_scipys(both: int, only_drawn: int, only_marked: int, neither: int) -> None:
+    n = both + only_drawn + only_marked + neither
+    if n == 0:
+        return
+    wanted = fisher_exact(np.array([[both, only_drawn], [only_marked, neither]])).pvalue
+    assert fisher(both, both + only_drawn, both + only_marked, n) == pytest.approx(wanted, rel=1e-6, abs=1e-12)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

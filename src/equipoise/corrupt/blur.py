@@ -11,8 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from scipy.signal import fftconvolve
+from scipy.fft import irfft2, next_fast_len, rfft2
 
 from equipoise.corrupt.images import Images, Parameters, Setting
 
@@ -36,6 +35,8 @@ LEAST_WEIGHT = 1 / 255
 
 def gaussian_blur(images: Images, setting: Setting) -> Images:
     """Average over a normal neighbourhood."""
+    from scipy.ndimage import gaussian_filter
+
     sigma = SIGMAS.of(setting)
     blurred: Images = gaussian_filter(images, (0, sigma, sigma, 0), mode="nearest", truncate=4)
     return blurred
@@ -65,6 +66,8 @@ def disk(radius: float, softening: float) -> NDArray[np.float64]:
     >>> disk(1.0, 0.1).round(2).tolist()
     [[0.0, 0.2, 0.0], [0.2, 0.2, 0.2], [0.0, 0.2, 0.0]]
     """
+    from scipy.ndimage import gaussian_filter
+
     reach = max(1, math.ceil(radius)) + 2
     across = np.arange(-reach, reach + 1)
     inside = (across[:, None] ** 2 + across[None, :] ** 2 <= radius**2).astype(np.float64)
@@ -97,7 +100,7 @@ def trail(length: int, sigma: float, angle_degrees: float) -> NDArray[np.float64
 
 def _convolved(images: Images, kernel: NDArray[np.float64], edge: str) -> Images:
     """Each channel convolved with a kernel [k, k], images of the same size."""
-    reach = kernel.shape[0] // 2
+    reach, size = kernel.shape[0] // 2, images.shape[1:3]
     widths = ((0, 0), (reach, reach), (reach, reach), (0, 0))
     # A mirror is no wider than the image: what lies beyond continues by the last pixel.
     inner = min(reach, images.shape[1] - 1, images.shape[2] - 1)
@@ -106,5 +109,8 @@ def _convolved(images: Images, kernel: NDArray[np.float64], edge: str) -> Images
         rest = reach - inner
         widths, edge = ((0, 0), (rest, rest), (rest, rest), (0, 0)), "edge"
     padded = np.pad(images, widths, mode=edge)  # type: ignore[call-overload]
-    blurred: Images = fftconvolve(padded, kernel[None, :, :, None].astype(np.float32), mode="valid", axes=(1, 2))
-    return blurred
+    shape = [next_fast_len(side, real=True) for side in padded.shape[1:3]]
+    spectrum = rfft2(padded, shape, axes=(1, 2)) * rfft2(kernel.astype(np.float32), shape)[None, :, :, None]
+    first, (height, width) = 2 * reach, size
+    whole = irfft2(spectrum, shape, axes=(1, 2))
+    return np.asarray(whole[:, first : first + height, first : first + width], np.float32)

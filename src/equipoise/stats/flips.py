@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import fisher_exact
+from scipy.special import gammaln, ndtri
 
 from equipoise.core.estimate import Estimate
 from equipoise.core.flips import ErrorRates, FlipCounts, LabelFlip
@@ -121,6 +120,31 @@ def share_of(count: int, n: int, confidence: float) -> Estimate:
     return Estimate(value=count / n, low=low, high=high, n=n, method="Clopper-Pearson interval")
 
 
+def fisher(hits: int, drawn: int, marked: int, n: int) -> float:
+    """Fisher's exact test, two-sided: the chance of a draw that is no likelier than the one that was seen.
+
+    Args:
+        hits: Marked rows among those drawn.
+        drawn: Rows drawn.
+        marked: Marked rows in all.
+        n: Rows in all.
+
+    >>> round(fisher(3, 4, 4, 8), 4)
+    0.4857
+    """
+    possible = np.arange(max(0, drawn + marked - n), min(drawn, marked) + 1)
+
+    def log_choose(total: NDArray[Any] | int, part: NDArray[Any] | int) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = (
+            gammaln(np.add(total, 1)) - gammaln(np.add(part, 1)) - gammaln(np.subtract(total, part) + 1)
+        )
+        return found
+
+    logs = log_choose(marked, possible) + log_choose(n - marked, drawn - possible) - log_choose(n, drawn)
+    seen = logs[possible == hits]
+    return float(min(1.0, np.exp(logs[logs <= seen + 1e-7]).sum()))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values corrected for being the smallest of many (Holm 1979).
 
@@ -162,8 +186,7 @@ def _by_place(
 
 
 def _unlike_the_rest(wrong: Mask, rows: Mask) -> float:
-    counts = [[int((mask & place).sum()) for mask in (wrong, ~wrong)] for place in (rows, ~rows)]
-    return float(fisher_exact(np.array(counts)).pvalue)
+    return fisher(int((wrong & rows).sum()), int(rows.sum()), int(wrong.sum()), len(rows))
 
 
 def _counts(
