@@ -107,3 +107,13 @@ def test_real_images(shared_data: object) -> None:
     found = find_duplicates(_rows(image=images))
     assert all(_together(found, row, row + 100) for row in range(10))
     assert found.counts.near == 10
+
+
+def test_training_rows_that_stand_in_the_data_are_marked() -> None:
+    def table(*names: str) -> Rows:
+        array = np.array([[name] for name in names], dtype=object)
+        return Rows({"name": array}, None, population=np.full(len(names), "main", dtype=object))
+
+    found = find_duplicates(table("ann", "bob", "cid"), train=table("dan", " Bob", "ann", "eve"))
+    assert found.train_repeats.tolist() == [False, True, True, False]
+    assert find_duplicates(table("ann", "bob")).train_repeats.tolist() == []
