@@ -6,7 +6,7 @@ A tree only asks whether a number passes a threshold; a linear model multiplies 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,14 @@ def test_both_models_are_shown_side_by_side_by_strength(case: Case) -> None:
     assert clean.difference is not None
     assert clean.difference.high is not None
     assert clean.difference.high < MARGIN.drop
+
+
+def test_a_set_of_which_no_row_is_left_has_no_figures_and_blocks(case: Case) -> None:
+    whole = case.evidence()
+    empty = replace(whole, claims=(whole.main, Claim(SET, "corruption", MARGIN, np.empty(0, np.intp))))
+    _, found = robustness_figures(case.forest, empty, case.strengths)
+    assert (found.n, found.baseline, found.candidate, found.difference) == (0, None, None, None)
+    assert found.blocks
 
 
 def test_a_model_that_answers_like_the_original_passes_on_both(case: Case) -> None:

@@ -67,6 +67,8 @@ def _figures(
     test = paired_drop(metric, baseline, candidate.take(rows), target, claim.margin, groups, evidence.confidence, seed)
 
     def quality(answers: Predictions) -> Estimate | None:
+        if len(rows) == 0:  # a short budget was left with rows of other sets alone
+            return None
         try:
             return metric_estimate(metric, answers, target, groups, evidence.confidence, seed)
         except UndefinedMetric:
