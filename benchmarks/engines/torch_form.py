@@ -83,6 +83,13 @@ def _reshape(x: Any, shape: list[int]) -> Any:
     return x.reshape([x.shape[place] if size == 0 else size for place, size in enumerate(shape)])
 
 
+def _transpose(x: Any, perm: list[int]) -> Any:
+    """Keys of attention in two steps, as people write it: inductor (torch 2.13) takes one step for another layout."""
+    if list(perm) == [0, 2, 3, 1]:
+        return x.permute(0, 2, 1, 3).transpose(-2, -1)
+    return x.permute(*perm)
+
+
 def _unsqueeze(x: Any, axes: list[int]) -> Any:
     for axis in axes:
         x = x.unsqueeze(axis)
@@ -114,7 +121,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Softmax": lambda x, axis: functional.softmax(x, axis),
     "Sub": operator.sub,
     "Tanh": torch.tanh,
-    "Transpose": lambda x, perm: x.permute(*perm),
+    "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }
 """ONNX operator to what computes it, given its inputs in order and its attributes by name."""
