@@ -13,6 +13,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from equipoise.endpoint.logs import Log
 
 
+KEEP_ALIVE_S = 75
+"""Longer than the usual balancers' 60 s: they, who know when they will ask again, should be the ones to hang up."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a client may hold a connection without using it.
@@ -21,13 +25,14 @@ class Patience:
 
     Attributes:
         head_s: Seconds from its connection, or from the first byte of a request, until the request's head is whole.
-        idle_s: Seconds between an answer and the first byte of the next request.
+        idle_s: Seconds between an answer and the first byte of the next request; who asks no more harms nobody, and is
+            not told of.
         unread_s: Seconds in which it must take part of its answer, at 500 bytes a second or more.
         look_s: Seconds between looks.
     """
 
     head_s: float = 20.0
-    idle_s: float = 90.0
+    idle_s: float = KEEP_ALIVE_S
     unread_s: float = 20.0
     look_s: float = 1.0
 
@@ -45,6 +50,10 @@ class _Wait:
     answered: Any
     since_s: float
     unsent_bytes: int
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.unsent_bytes and not self.for_a_head
 
     @property
     def for_a_head(self) -> bool:
@@ -80,7 +89,7 @@ class Watch:
             now_s: The time, seconds, on the event loop's clock.
 
         Returns:
-            How many they were.
+            How many they were, without those who had their answers and did not ask again.
         """
         before, self._waits = self._waits, {}
         gone = 0
@@ -95,6 +104,8 @@ class Watch:
                 self._waits[connection] = wait
             elif wait.unsent_bytes - now.unsent_bytes > UNREAD_BYTES_S * (now_s - wait.since_s):
                 self._waits[connection] = now
+            elif wait.is_idle:
+                connection.transport.close()
             else:
                 gone += 1
                 connection.transport.abort()

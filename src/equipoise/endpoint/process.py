@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 import uvloop
 
-from equipoise.endpoint.connections import Patience, Watch, allow_connections
+from equipoise.endpoint.connections import KEEP_ALIVE_S, Patience, Watch, allow_connections
 from equipoise.endpoint.gate import Gate, KeyFile
 from equipoise.endpoint.http import Limits
 from equipoise.endpoint.logs import Log, LogForm, logged
@@ -38,8 +38,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 2048
 COLLECT_EVERY = 20_000
 """Objects that may be made, beyond those that went away, before the garbage collector looks at the young ones."""
-KEEP_ALIVE_S = 75
-"""Longer than the usual balancers' 60 s: they, who know when they will ask again, should be the ones to hang up."""
 
 
 @dataclass(frozen=True)
