@@ -9,6 +9,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,12 +57,14 @@ class Sent:
     def send(self, data: bytes) -> None:
         self.connection.sendall(data)
 
+    def close(self) -> None:
+        self.file.close()
+        self.connection.close()
+
     def response(self) -> tuple[int, bytes, dict[str, str]]:
-        response = http.client.HTTPResponse(self.connection)
-        response.fp = self.file
-        response.begin()
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        return response.status, self.file.read(int(headers["content-length"])), headers
+        status = int(self.file.readline().split()[1])
+        headers = {name.lower(): value for name, value in http.client.parse_headers(self.file).items()}
+        return status, self.file.read(int(headers["content-length"])), headers
 
 
 @dataclass
@@ -70,6 +73,7 @@ class Watched:
 
     server: Any
     prompt: list[str] = field(default_factory=list)
+    connections: list[Sent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         answer = self.server.rest.answer_promptly
@@ -82,17 +86,34 @@ class Watched:
         assert self.server.ask("POST", INFER, BODY)[0] == 200, "a path is known once it was asked"
 
     def connect(self) -> Sent:
-        return Sent(socket.create_connection(("127.0.0.1", self.server.port), timeout=60))
+        self.connections.append(Sent(socket.create_connection(("127.0.0.1", self.server.port), timeout=60)))
+        return self.connections[-1]
+
+    def waits_on_the_long_way(self) -> bool:
+        """Whether a request that is not answered yet is one of uvicorn's own."""
+        found = [each for each in gc.get_objects() if isinstance(each, protocol.HttpProtocol)]
+        cycles = [each.cycle for each in found if each.config.app is self.server.rest and each.cycle is not None]
+        return any(type(cycle) is not Prompt and not cycle.response_complete for cycle in cycles)
 
     def until(self, true: Callable[[], bool]) -> None:
         while not true():
             time.sleep(0.002)
 
 
+@contextmanager
+def watching(server: Any) -> Iterator[Watched]:
+    watched = Watched(server)
+    try:
+        yield watched
+    finally:
+        for each in watched.connections:
+            each.close()
+
+
 @pytest.fixture
 def watched(cascade: Callable[..., Any], served: Any) -> Iterator[Watched]:
-    with served([cascade().loaded]) as server:
-        yield Watched(server)
+    with served([cascade().loaded]) as server, watching(server) as seen:
+        yield seen
 
 
 def request(body: bytes, headers: dict[str, str], path: str = INFER) -> bytes:
@@ -101,7 +122,7 @@ def request(body: bytes, headers: dict[str, str], path: str = INFER) -> bytes:
 
 
 def in_chunks(body: bytes, headers: dict[str, str]) -> bytes:
-    head = request(b"", headers).replace(b"content-length: 0", b"transfer-encoding: chunked")
+    head = request(b"", headers).replace(b"content-length: 0", b"transfer-encoding: chunked", 1)
     return head + (b"%x\r\n%s\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
 
 
@@ -141,25 +162,17 @@ def test_a_body_that_comes_late_takes_the_long_way(watched: Watched, monkeypatch
     whole = request(BODY, {})
     for missing in (1, len(BODY) // 2, len(BODY)):
         connection.send(whole[:-missing])
-        mine = watched.server.rest  # its connections are uvicorn's: those that wait are seen by what answers them
-        watched.until(lambda: _waits_on_the_long_way(mine))
+        watched.until(watched.waits_on_the_long_way)
         connection.send(whole[-missing:])
         assert connection.response()[0] == 200
     assert watched.prompt == []
-
-
-def _waits_on_the_long_way(rest: Any) -> bool:
-    protocols = [each for each in gc.get_objects() if isinstance(each, protocol.HttpProtocol)]
-    mine = [each for each in protocols if each.config.app is rest and each.cycle is not None]
-    return any(type(each.cycle) is not Prompt and not each.cycle.response_complete for each in mine)
 
 
 def test_requests_that_are_sent_ahead_are_answered_in_order(
     cascade: Callable[..., Any], gate: Any, served: Any, images: Any
 ) -> None:
     gate.open.set()
-    with served([cascade().gated(0, gate)]) as server:
-        watched = Watched(server)
+    with served([cascade().gated(0, gate)]) as server, watching(server) as watched:
         gate.open.clear()
         connection = watched.connect()
         ids = [f"r{place}" for place in range(5)]
@@ -174,8 +187,7 @@ def test_requests_that_are_sent_ahead_are_answered_in_order(
 
 def test_a_client_that_leaves_is_not_computed_for(cascade: Callable[..., Any], gate: Any, served: Any) -> None:
     gate.open.set()
-    with served([cascade().gated(0, gate)]) as server:
-        watched = Watched(server)
+    with served([cascade().gated(0, gate)]) as server, watching(server) as watched:
         gate.open.clear()
         first, second = watched.connect(), watched.connect()
         begun = len(gate.batches)
@@ -183,8 +195,7 @@ def test_a_client_that_leaves_is_not_computed_for(cascade: Callable[..., Any], g
         watched.until(lambda: len(gate.batches) > begun)
         second.send(request(BODY, {}))
         watched.until(lambda: server.engine.waiting_rows("m")[0] == 2)
-        second.file.close()
-        second.connection.close()
+        second.close()
         watched.until(lambda: server.engine.waiting_rows("m")[0] == 0)
         gate.open.set()
         assert first.response()[0] == 200
@@ -223,4 +234,3 @@ def test_a_server_that_stops_says_so(watched: Watched) -> None:
     status, _, headers = connection.response()
     assert (status, headers["connection"], connection.file.read()) == (200, "close", b"")
     assert len(watched.prompt) == 1
-
