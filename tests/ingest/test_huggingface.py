@@ -156,6 +156,14 @@ def test_without_a_tokenizer_it_says_how_to_make_one(copied: Path) -> None:
         own_preprocessing(str(copied))
 
 
+def test_a_model_of_the_hub_needs_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert is_huggingface("hf:owner/name")
+    assert not is_huggingface(str(tmp_path))
+    with pytest.raises(ModelError, match=r"hf:owner/no-such-model: it cannot be fetched .*needed a network"):
+        own_preprocessing("hf:owner/no-such-model")
+
+
 def test_names_of_classes() -> None:
     assert class_names({"id2label": {"1": "b", "0": "a"}}) == ("a", "b")
     assert class_names({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}) is None

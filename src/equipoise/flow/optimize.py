@@ -28,6 +28,7 @@ from equipoise.flow.workbench import Workbench
 from equipoise.host.environment import environment
 from equipoise.ingest.brief import brief_from_options, brief_from_toml
 from equipoise.ingest.factory import factory_file, is_factory
+from equipoise.ingest.huggingface_folder import HUB
 from equipoise.ingest.openvino import model_files
 from equipoise.registry import runtimes, techniques
 from equipoise.store.artifacts import artifact_digest
@@ -343,7 +344,9 @@ def _saved_brief(folder: Path, options: Mapping[str, Any]) -> Brief:
 
 
 def _written(model: str) -> str | None:
-    """The file that a model is in, or that of the function which makes it; null where that is an installed module's."""
+    """The file that a model is in, or that of the function which makes it; null for what is installed, or the hub's."""
+    if model.startswith(HUB):
+        return None
     return str(factory_file(model) or "") or None if is_factory(model) else model
 
 
