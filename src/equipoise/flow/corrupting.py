@@ -18,7 +18,7 @@ from equipoise.core.preprocessing import ImagePreprocessing, PlacedPreprocessing
 from equipoise.core.profile import Settings
 from equipoise.corrupt.images import BYTE, CHANNELS, ImageForm
 from equipoise.corrupt.rows import STRENGTH, Corruptible, needed_for
-from equipoise.errors import BriefError, DataError, EquipoiseError
+from equipoise.errors import BriefError, ChildTimedOut, DataError, EquipoiseError
 from equipoise.flow.children import answers_of, open_child
 from equipoise.flow.evidence import MAIN
 from equipoise.host.sandbox import Sandbox
@@ -210,6 +210,9 @@ class _Trial:
         asked = rows.take(slice(0, TRIED_ROWS))
         try:
             found = answers_of(self._open(), asked, 16, TRIAL_TIMEOUT_S)
+        except ChildTimedOut:  # slow is not unable
+            self.close()
+            return ""
         except EquipoiseError as error:
             self.close()
             return f"the model rejects such rows ({str(error).splitlines()[-1][:200]})"
