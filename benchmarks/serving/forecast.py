@@ -2,9 +2,10 @@
 
 Three plans on CIFAR-10 (a model one row at a time, a larger one in batches, a cascade of both with a cache) are served
 under Poisson arrivals and a real trace at 50% and 80% of what they can answer. Each run's batches are noted in the
-server; the simulator then gets the same arrivals, draws from those seconds, and must find the same latencies, batch
-sizes and depths. It knows the engine alone: what a request takes outside of it, in HTTP, is measured beforehand, one
-request at a time, and added. Then the rate at which the p99 crosses the plan's limit is looked for, in both.
+server; the simulator then gets the same arrivals, replays how slow those batches were, one after the other, and must
+find the same latencies, batch sizes and depths. It knows the engine alone: what a request takes outside of it, in HTTP,
+is measured beforehand, one request at a time, and added. Then the rate at which the p99 crosses the plan's limit is
+looked for, in both.
 
     python benchmarks/serving/forecast.py             # about 25 minutes
     python benchmarks/serving/forecast.py --quick
@@ -30,6 +31,7 @@ from questions import shuffled, target
 from server import GENERATOR_CORE, SERVER_CORE, free_port, started
 from traffic import TRAFFIC, any_question, popular
 
+from equipoise.compose.service_times import levels_of
 from equipoise.compose.simulate import Simulation, Traffic, plan_machine, simulate
 from equipoise.core.plan import AcceptRule, CacheRule
 from equipoise.policy.cache import Lru, cache_key
@@ -192,7 +194,8 @@ def run(case: Case, arrival_s: Array, seconds: float, folder: Path, timeout_s: f
     own_s = None if timeout_s is None else np.full(len(arrival_s), timeout_s)
     traffic = Traffic(arrival_s, key=questions if case.repeats else None, deadline_s=own_s, duration_s=seconds)
     machine = plan_machine(case.made.plan, service, case.lookup_s)
-    simulated = tuple(simulate(machine, traffic, seed=seed) for seed in range(SIMULATIONS))
+    levels = levels_of([(stage, rows) for stage, rows, _ in batches.tolist()], batches[:, 2]) if len(batches) else None
+    simulated = tuple(simulate(machine, traffic, seed=seed, levels=levels) for seed in range(SIMULATIONS))
     rows = tuple(batches[batches[:, 0] == stage][:, 1] for stage in stages)
     answered = requests[requests[:, 0] > -2]
     return Run(seen, service, answered[:, 0], rows, simulated, answered[:, 1], case.outside_s)

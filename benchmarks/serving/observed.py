@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from equipoise.endpoint.process import bound_socket
+from equipoise.endpoint.protocol import HttpProtocol
 from equipoise.endpoint.rest import Rest
 from equipoise.serve import Engine, load_plan
 from equipoise.serve.events import BatchEnd, RequestEnd
@@ -52,7 +53,7 @@ async def serve(name: str, folder: Path, port: int, notes: Notes) -> None:
     with bound_socket("127.0.0.1", port) as listening:
         async with Engine([load_plan(folder, name)], [notes]) as engine:
             config = uvicorn.Config(
-                Rest(engine), http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False
+                Rest(engine), http=HttpProtocol, ws="none", lifespan="off", log_level="warning", access_log=False
             )
             server = uvicorn.Server(config)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, setattr, server, "should_exit", True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equipoise.compose.fleet import CACHED, SHED, UNAVAILABLE
-from equipoise.compose.service_times import ServiceTimes
+from equipoise.compose.service_times import ServiceTimes, levels_of
 from equipoise.compose.simulate import Machine, StageTimes, Traffic, plan_machine, served_machine, simulate
 from equipoise.core.plan import BatchRule, CacheRule, Forecast, Plan, PlanStage, StageModel
 from equipoise.core.profile import Settings
@@ -348,3 +348,21 @@ def test_figures_out_of_range_are_refused():
         simulate(machine, Traffic(np.array([0.0])), machines=0)
     with pytest.raises(ValueError, match="limit_s"):
         simulate(machine, Traffic(np.array([0.0])), limit_s=0.0)
+
+
+def test_a_replay_keeps_the_slow_moments_of_a_run_together() -> None:
+    """Batches that were slow in a row make a queue; the same batches in any order make a much shorter one."""
+    rng = np.random.default_rng(3)
+    seconds = np.where(np.arange(4000) % 400 < 40, 0.02, 0.005) * rng.uniform(0.9, 1.1, 4000)
+    levels = levels_of([0] * len(seconds), seconds)
+    machine = Machine((StageTimes(BatchRule(max_rows=1), {1: seconds}),))
+    traffic = Traffic(np.arange(4000) / 100)
+    replayed, drawn = simulate(machine, traffic, levels=levels), simulate(machine, traffic)
+    start_s = end_s = 0.0
+    expected = []
+    for arrival_s, each_s in zip(traffic.arrival_s, seconds, strict=True):
+        start_s = max(arrival_s, end_s)
+        end_s = start_s + each_s
+        expected.append(end_s - arrival_s)
+    np.testing.assert_allclose(replayed.latency_s, expected, rtol=1e-9)
+    assert np.quantile(replayed.latency_s, 0.99) > 3 * np.quantile(drawn.latency_s, 0.99)

@@ -10,7 +10,7 @@ import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import count, cycle, pairwise
 
 import numpy as np
 
@@ -119,6 +119,8 @@ class Fleet:
         lookup_s: Seconds for a look-up, of every request.
         down: Places of stages that cannot run.
         rng: Source of all draws.
+        levels: Quantile levels of the seconds of the batches, in the order in which they start, again and again; null
+            to draw them.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class Fleet:
         lookup_s: float,
         down: Collection[int],
         rng: np.random.Generator,
+        levels: Sequence[float] | None = None,
     ) -> None:
         self.plan, self.times, self.down = plan, times, down
         self.machines = [
@@ -147,6 +150,8 @@ class Fleet:
         self._look_at = [stage.rule.max_rows + 1 for stage in plan.stages]
         # Of their own each, so that a plan with a cache sees the same service times as one without.
         self._service_draw, self._share_draw, self._hit_draw = (_uniform(child) for child in rng.spawn(3))
+        if levels is not None:
+            self._service_draw = cycle(levels).__next__
         self._events: list[tuple[float, int, int, int, int, list[int], list[int]]] = []
         self._order = count()
         n = len(requests.arrival_s)

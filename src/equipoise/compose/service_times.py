@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,31 @@ from numpy.typing import NDArray
 from equipoise.policy.batch import ServiceModel
 
 Samples = Mapping[int, NDArray[np.float64]]
+
+
+def levels_of(groups: Sequence[Hashable], seconds: NDArray[np.float64]) -> list[float]:
+    """How slow each batch of a run was among those of its own kind: quantile levels, to be given to `draw`.
+
+    A machine has slow moments: what is started then takes long, whatever it is, and waits add up as they would not if
+    slow batches came one at a time. Levels in the order of a run keep that; levels drawn at random lose it.
+
+    Args:
+        groups: Kind of each batch (its stage and rows), in the order of the run.
+        seconds: What each took, float64[n].
+
+    Returns:
+        Levels from [0, 1).
+
+    Example:
+        >>> levels_of(["a", "b", "a", "a"], np.array([0.3, 9.0, 0.1, 0.2]))
+        [0.8333333333333334, 0.5, 0.16666666666666666, 0.5]
+    """
+    found = np.empty(len(seconds))
+    for group in set(groups):
+        of_group = np.array([each == group for each in groups])
+        ranks = np.argsort(np.argsort(seconds[of_group], kind="stable"), kind="stable")
+        found[of_group] = (ranks + 0.5) / len(ranks)
+    return [float(level) for level in found]
 
 
 class ServiceTimes:

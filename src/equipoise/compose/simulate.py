@@ -209,6 +209,7 @@ def simulate(
     machines: int = 1,
     down: Collection[int] = (),
     seed: int = 0,
+    levels: Sequence[float] | None = None,
 ) -> Simulation:
     """Answer every request of some traffic with a plan, as its server would.
 
@@ -227,6 +228,8 @@ def simulate(
         machines: How many such machines there are, >= 1.
         down: Places of stages that cannot run (the fallback's comes after the last).
         seed: For all draws: the same seed gives the same simulation.
+        levels: How slow each batch is among those of its size, in the order in which they start, again from the first
+            after the last (`compose.service_times.levels_of` a run that is replayed); null to draw that too.
 
     Returns:
         What became of each request.
@@ -269,6 +272,7 @@ def simulate(
         machine.lookup_s if machine.cache is not None else 0.0,
         frozenset(down),
         np.random.default_rng(seed),
+        levels,
     )
     fleet.run()
     return _result(fleet, traffic, limits_s)
