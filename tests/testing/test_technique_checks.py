@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from equipoise.compress.base import Technique
-from equipoise.core.recipe import Step
+from equipoise.compress.facts import model_facts
+from equipoise.core.recipe import Recipe, Step
+from equipoise.host.environment import environment
 from equipoise.registry import techniques
 from equipoise.testing import example
 from equipoise.testing.example import Example
 from equipoise.testing.laboratory import Laboratory
-from equipoise.testing.technique import TECHNIQUE_CHECKS, proposals
+from equipoise.testing.technique import TECHNIQUE_CHECKS
 
 FAST = (
     "distil_linear", "distil_mlp", "distil_trees", "fp16", "free_batch", "graph_cleanup", "int8_dynamic",
@@ -31,10 +33,11 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trial]:
     folder: Path = tmp_path_factory.mktemp("examples")
     makers = (example.forest, example.network, example.dense_network, example.network_of_one_row)
     examples = [make(folder) for make in makers]
+    facts = [model_facts(each.artifact, environment()) for each in examples]
     found: dict[str, Trial] = {}
     for name, technique in techniques().items():
-        for each in examples:
-            steps = proposals(technique, each) if name not in found else []
+        for each, fact in zip(examples, facts, strict=True):
+            steps = technique.propose(fact, Recipe()) if name not in found else []
             if steps:
                 found[name] = (technique, each, steps[0])
     return found

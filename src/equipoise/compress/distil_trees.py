@@ -17,13 +17,14 @@ from equipoise.errors import TechniqueError
 from equipoise.preprocess.rows import Array
 
 STUDENTS: tuple[dict[str, Any], ...] = (
-    {"student": "boosted", "rounds": 40, "leaves": 15},
     {"student": "tree", "leaves": 128},
-    {"student": "forest", "trees": 10, "leaves": 256},
     {"student": "boosted", "rounds": 15, "leaves": 15},
+    {"student": "tree", "leaves": 512},
+    {"student": "forest", "trees": 10, "leaves": 256},
+    {"student": "boosted", "rounds": 40, "leaves": 15},
     {"student": "boosted", "rounds": 100, "leaves": 31},
 )
-LEARNING = 4.0
+LEARNING = 10.0
 """Learning rate times rounds: fewer rounds must each take a longer step."""
 FASTEST_RATE, SLOWEST_RATE = 0.3, 0.1
 ROUNDS_A_STEP = 5
@@ -48,7 +49,7 @@ class DistilTrees:
     reshapes: ClassVar[bool] = True
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
-        """Boosted trees, a tree and a forest, each clearly smaller than the model where that is made of trees."""
+        """A tree, boosted trees and a forest, each clearly smaller than the model where that is made of trees."""
         if not may_be_taught(model, recipe) or "DecisionTree" in " ".join(model.operators):
             return []
         present = model.estimators
