@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -162,3 +163,9 @@ def test_images_of_other_sizes_need_a_size(pixels: Array) -> None:
 def test_settings_that_were_not_fitted_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="not fitted"):
         ImagePreprocessor(ImagePreprocessing())
+
+
+def test_without_pillow_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(DataError, match=r'run: pip install "equipoise\[images\]"'):
+        ImagePreprocessor(ImagePreprocessing.model_validate(BYTES))
