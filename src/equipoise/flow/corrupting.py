@@ -211,16 +211,14 @@ class _Trial:
         try:
             found = answers_of(self._open(), asked, 16, TRIAL_TIMEOUT_S)
         except ChildTimedOut:  # slow is not unable
-            self.close()
             return ""
         except EquipoiseError as error:
-            self.close()
             return f"the model rejects such rows ({str(error).splitlines()[-1][:200]})"
         holes = [name for name, array in found.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
         return f"the model answers such rows with no finite number ({holes[0]})" if holes else ""
 
     def _open(self) -> Sandbox:
-        if self._child is None:
+        if self._child is None or not self._child.alive:
             config = self._baseline
             settings = Settings(runtime=config.runtime, precision=config.precision, threads=1, replicas=1, batch=1)
             sample = self._like.take(slice(0, 16)).feeds

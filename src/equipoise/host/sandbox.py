@@ -68,6 +68,11 @@ class Sandbox:
         """Process id of the child."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether the child can be called again."""
+        return not self._closed.is_set() and self._process.poll() is None
+
     def call(self, function: Any, /, *arguments: Any, timeout_s: float) -> Any:
         """Call an importable function in the child and return what it returns.
 
