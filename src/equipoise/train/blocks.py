@@ -16,7 +16,7 @@ from equipoise.core.recipe import Step
 from equipoise.errors import TechniqueError
 from equipoise.train.changeable import Changeable
 from equipoise.train.checkpoint import load_checkpoint
-from equipoise.train.export import write_onnx
+from equipoise.train.export import write_changed
 from equipoise.train.lessons import Lessons
 from equipoise.train.losses import answer_loss
 from equipoise.train.recovery import TEMPERATURE, Recovery
@@ -49,7 +49,7 @@ def shorten_and_recover(source: Path, step: Step, context: BuildContext, trainin
                 leave_out(recovery.model, name)
         else:
             kept.write_text(json.dumps(_leave_out_enough(recovery, step, training)))
-    write_onnx(recovery.teach(recovery.model, run, found), recovery.spec, context.folder)
+    write_changed(recovery.teach(recovery.model, run, found), recovery.spec, recovery.lessons.inputs, context)
 
 
 def blocks(graph: fx.Graph) -> dict[str, fx.Node]:

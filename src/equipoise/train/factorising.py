@@ -16,7 +16,7 @@ from equipoise.core.recipe import Step
 from equipoise.errors import TechniqueError
 from equipoise.train.changeable import Changeable
 from equipoise.train.checkpoint import load_checkpoint
-from equipoise.train.export import write_onnx
+from equipoise.train.export import write_changed
 from equipoise.train.recovery import Recovery
 from equipoise.train.strength import MEASURING_SHARE, largest, module_row_seconds
 
@@ -45,7 +45,7 @@ def factorise_and_recover(source: Path, step: Step, context: BuildContext, train
         changed = factorise(recovery.model, energy)
     if changed == 0:
         raise TechniqueError(f"no layer becomes smaller at {energy:.0%} of the energy of its singular values")
-    write_onnx(recovery.teach(recovery.model, run, found), recovery.spec, context.folder)
+    write_changed(recovery.teach(recovery.model, run, found), recovery.spec, recovery.lessons.inputs, context)
 
 
 def factorise(model: Changeable, energy: float) -> int:

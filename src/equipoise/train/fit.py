@@ -57,7 +57,7 @@ class FitSettings:
         most_epochs: Passes over the rows, shorter trainings that this one goes on from included.
         shift: Pixels by which images are moved at most, in the model's layout; 0 for none.
         layout: Axes of an image after the batch: `hwc`, `chw` or `hw`.
-        device: `cpu`, or `cuda` where there is a GPU.
+        device: `cpu`, `cuda`, or `auto` for a GPU where torch finds one.
         precision: `f32`, `bf16`, or `auto` for the one in which this machine trains this model faster.
     """
 
@@ -69,7 +69,7 @@ class FitSettings:
     most_epochs: int = 200
     shift: int = 0
     layout: str = ""
-    device: str = "cpu"
+    device: str = "auto"
     precision: Precision = "auto"
 
 
@@ -279,6 +279,10 @@ def precision_of(step: Step) -> Precision:
 
 
 def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise TechniqueError(f"there is no device {name!r} to train on; there are auto, cpu, cuda")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise TechniqueError(
             "training on a GPU was asked for, and torch finds none: install a CUDA build, or use the CPU"

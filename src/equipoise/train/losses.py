@@ -41,6 +41,7 @@ def soft_target_loss(student: Tensor, teacher: Tensor, temperature: float) -> Te
     The square keeps gradients of one size whatever the temperature.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([[2.0, -1.0]])
         >>> float(soft_target_loss(logits, logits, 4.0))
         0.0

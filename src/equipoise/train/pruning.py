@@ -18,7 +18,7 @@ from equipoise.core.recipe import Step
 from equipoise.errors import TechniqueError
 from equipoise.train.changeable import Changeable, last_layers
 from equipoise.train.checkpoint import load_checkpoint
-from equipoise.train.export import write_onnx
+from equipoise.train.export import write_changed
 from equipoise.train.recovery import Recovery
 from equipoise.train.strength import MEASURING_SHARE, largest, module_row_seconds
 
@@ -66,7 +66,7 @@ def prune_and_recover(source: Path, step: Step, context: BuildContext, training:
             if number < rounds:
                 recovery.teach(model, run, None, share=number * ROUND_SHARE)
         kept.write_text(json.dumps(history))
-    write_onnx(recovery.teach(model, run, found), recovery.spec, context.folder)
+    write_changed(recovery.teach(model, run, found), recovery.spec, recovery.lessons.inputs, context)
 
 
 def _still(wanted: float, gone: float) -> float:

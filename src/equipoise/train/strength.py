@@ -15,8 +15,8 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.errors import TechniqueError
 from equipoise.preprocess.rows import Rows
 from equipoise.train.changeable import Changeable, graph_of
-from equipoise.train.export import write_onnx
-from equipoise.train.timing import row_seconds
+from equipoise.train.export import write_traced
+from equipoise.train.timing import BATCH, row_seconds
 
 T = TypeVar("T")
 MEASURING_SHARE = 0.2
@@ -64,7 +64,7 @@ def largest(
 def module_row_seconds(module: nn.Module, spec: ModelSpec, rows: Rows) -> float:
     """What a module takes for a row once it is exported; see `timing.row_seconds`."""
     with tempfile.TemporaryDirectory(prefix="equipoise-strength-") as folder:
-        write_onnx(module, spec, Path(folder))
+        write_traced(module, spec, Path(folder), batch=BATCH)
         return row_seconds(Path(folder), rows)
 
 

@@ -16,7 +16,7 @@ from equipoise.students.families import family_named
 from equipoise.students.student import Student
 from equipoise.students.task import Task, task_of
 from equipoise.train.checkpoint import load_checkpoint
-from equipoise.train.export import write_onnx
+from equipoise.train.export import write_student
 from equipoise.train.fit import Fit, FitSettings, precision_of
 from equipoise.train.hints import hint
 from equipoise.train.lessons import Lessons, lessons_of
@@ -57,7 +57,7 @@ def teach_student(spec: ModelSpec, source: Path, step: Step, context: BuildConte
         if hints and found is None:
             hint(student, source, lessons, training, run, hints, _settings(step, task), context.seed)
         trained = Fit(student, lessons, _settings(step, task), training, outputs, context.seed).run(run, found)
-    write_onnx(trained, spec, context.folder)
+    write_student(trained, spec, lessons.inputs, context.folder)
 
 
 def _settings(step: Step, task: Task) -> FitSettings:
@@ -66,6 +66,7 @@ def _settings(step: Step, task: Task) -> FitSettings:
         learning_rate=float(str(step.parameters.get("learning_rate", LEARNING_RATE))),
         temperature=float(str(step.parameters.get("temperature", 4.0))),
         precision=precision_of(step),
+        device=str(step.parameters.get("device", "auto")),
         most_epochs=int(str(step.parameters.get("epochs", FitSettings.most_epochs))),
         shift=int(str(step.parameters.get("shift", SHIFT if moved else 0))),
         layout=task.layout,

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from equipoise.compress.tools import IR_FILE, ONNX_FILE, TFLITE_FILE, open_natively
 from equipoise.core.profile import Settings
 from equipoise.preprocess.rows import Rows
@@ -34,8 +36,8 @@ def row_seconds(artifact: Path, rows: Rows, clock: Callable[[], float] = time.pe
         session = runtimes()["openvino"].open(artifact, settings)
     else:
         session = open_natively(artifact)
-    size = session.spec.fixed_batch or min(BATCH, rows.n)
-    prepared = session.prepare(rows.take(slice(0, size)).feeds)
+    size = session.spec.fixed_batch or BATCH
+    prepared = session.prepare(rows.take(np.resize(np.arange(rows.n), size)).feeds)
     session.run(prepared)
     times: list[float] = []
     while len(times) < FEWEST_RUNS or sum(times) < TIMED_S:
