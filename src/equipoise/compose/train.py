@@ -21,7 +21,7 @@ from equipoise.core.variant import Variant
 
 KEPT_SHARE = 3
 """One of so many goes on to the next rung."""
-LEAST_TRAINING_S = 4.0
+LEAST_TRAINING_S = 10.0
 AROUND_TRAINING_S = 3.0
 """About what each training takes besides: a process, opening the model, saving the student."""
 USEFUL_SPEED = 1.05
