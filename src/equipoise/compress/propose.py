@@ -17,6 +17,7 @@ ORDER = (
     "free_batch", "onnx_form", "torch_openvino", "torch_onnx", "int8_nncf", "smaller_forest", "int8_static",
     "linear_form", "int8_dynamic", "int8_weights", "int4_weights",
     "graph_cleanup", "fp16",
+    "student", "prune", "shallow", "low_rank",
 )  # fmt: skip
 
 
