@@ -17,9 +17,9 @@ from equipoise.errors import TechniqueError
 from equipoise.preprocess.rows import Array
 
 STUDENTS: tuple[dict[str, Any], ...] = (
-    {"student": "tree", "leaves": 128},
-    {"student": "boosted", "rounds": 15, "leaves": 15},
     {"student": "tree", "leaves": 512},
+    {"student": "boosted", "rounds": 15, "leaves": 15},
+    {"student": "tree", "leaves": 128},
     {"student": "forest", "trees": 10, "leaves": 256},
     {"student": "boosted", "rounds": 40, "leaves": 15},
     {"student": "boosted", "rounds": 100, "leaves": 31},
