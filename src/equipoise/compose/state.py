@@ -390,16 +390,16 @@ class SearchState:
         provisioned = candidate.usd_per_million_provisioned
         return math.inf if provisioned is None else provisioned, packed
 
-    def screened_of(self, name: str) -> Screened:
-        """What was screened of an entrant's config."""
-        return self.screened[self.entrants[name].config.name]
-
     def ratio_to(self, name: str, original: str) -> Estimate | None:
         """How many times as fast as the original, as deployed or tuned, from rounds timed in turns; else null."""
         if self.raced is None:
             return None
         of_deployed = self.entrants[original].settings.default
         return (self.raced.ratio_to_baseline if of_deployed else self.raced.ratio_to_tuned).get(name)
+
+    def screened_of(self, name: str) -> Screened:
+        """What was screened of an entrant's config."""
+        return self.screened[self.entrants[name].config.name]
 
     def longest_batch_s(self, screened: Screened) -> float:
         """A batch longer than this passes the p99 limit, or is too long to be timed often enough to say."""
