@@ -67,7 +67,7 @@ def _hopeful(state: SearchState) -> list[str]:
 
 
 def _best_untrained(state: SearchState, names: list[str], chosen: list[str]) -> str | None:
-    """The cheapest likely one without training, where trained ones are finalists: what theirs must earn is told by it."""
+    """The cheapest likely one without training, where trained ones are finalists: theirs is held against it."""
     if not any(state.is_trained(state.screened[name].config) for name in chosen):
         return None
     free = [
