@@ -60,7 +60,7 @@ def hint(
     Args:
         student: Is trained in place.
         source: The teacher's artifact folder.
-        lessons: Rows to learn from; the first 8,192 are used.
+        lessons: Rows to learn from; 8,192 of them are used.
         training: What the search gave.
         run: Keeps the time.
         share: Of the time and the passes, above 0 and below 1.
@@ -72,7 +72,7 @@ def hint(
     """
     if not 0 < share < 1:
         raise TechniqueError(f"hints is {share:g}: needs the share of the time that they take, above 0 and below 1")
-    some = lessons.take(torch.arange(min(HINTED_ROWS, lessons.n)))
+    some = lessons.some(HINTED_ROWS)
     features = torch.from_numpy(features_of(source, some.inputs))
     features = (features - features.mean(0)) / features.std().clamp(min=1e-6)
     guesser = _Guesser(student, features.shape[1])

@@ -158,7 +158,7 @@ class _Pruner:
 
     def _gradients(self, model: Changeable) -> None:
         """Gradients of the distance to answers that are a little off: at the model's own they would all be 0."""
-        some = self._recovery.lessons.take(torch.arange(min(LOSS_ROWS, self._recovery.lessons.n)))
+        some = self._recovery.lessons.some(LOSS_ROWS)
         model.zero_grad(set_to_none=True)
         answers = model.teachable(some.inputs)
         if some.kind == "value":
