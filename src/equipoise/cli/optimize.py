@@ -20,7 +20,12 @@ def _option(key: BriefKey) -> click.Option:
     shared: dict[str, Any] = {"default": None, "help": key.about + repeat}
     if key.argument in FLAGS:
         return click.Option([key.option, key.argument], is_flag=True, **shared)
-    metavar = {"slice": "COL:DROP", "ood": "NAME=PATH:DROP", "corrupt": "NAME[:1-5][:DROP]", "owned": "CAPEX,MONTHS,WATTS,USD_PER_KWH"}
+    metavar = {
+        "slice": "COL:DROP",
+        "ood": "NAME=PATH:DROP",
+        "corrupt": "NAME[:1-5][:DROP]",
+        "owned": "CAPEX,MONTHS,WATTS,USD_PER_KWH",
+    }
     return click.Option(
         [key.option, key.argument],
         multiple=key.argument in REPEATABLE,

@@ -12,7 +12,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from equipoise.endpoint.logs import Log
 
-
 KEEP_ALIVE_S = 75
 """Longer than the usual balancers' 60 s: they, who know when they will ask again, should be the ones to hang up."""
 

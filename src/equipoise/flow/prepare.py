@@ -117,7 +117,6 @@ class Prepared:
         """Runtimes and precisions for a variant that was built."""
         return configs_of(variant, self.environment)
 
-
     def next_recipes(self, variant: Variant) -> tuple[Recipe, ...]:
         """What is worth building of a variant that was trained."""
         facts = ModelFacts(variant.format, variant.spec, variant.operators, variant.estimators, self.environment)
