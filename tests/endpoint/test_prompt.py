@@ -91,7 +91,7 @@ class Watched:
 
     def waits_on_the_long_way(self) -> bool:
         """Whether a request that is not answered yet is one of uvicorn's own."""
-        found = [each for each in gc.get_objects() if isinstance(each, protocol.HttpProtocol)]
+        found = [each for each in gc.get_objects() if type(each) is protocol.HttpProtocol]
         cycles = [each.cycle for each in found if each.config.app is self.server.rest and each.cycle is not None]
         return any(type(cycle) is not Prompt and not cycle.response_complete for cycle in cycles)
 
