@@ -22,6 +22,7 @@ from equipoise.onnx_tensors import nodes
 from equipoise.preprocess.lengths import sequence_inputs, trimmed
 from equipoise.preprocess.rows import Array, Rows
 from equipoise.registry import runtimes
+from equipoise.spared import spared
 from equipoise.telemetry import silence
 
 ONNX_FILE, IR_FILE, SKOPS_FILE, SPEC_FILE = "model.onnx", "model.xml", "model.skops", "spec.json"
@@ -138,7 +139,8 @@ def save_ir(model: Any, folder: Path, *, half: bool) -> None:
 def quiet_nncf() -> Any:
     """Import NNCF, silent towards its makers, and towards the log below errors."""
     silence()
-    import nncf
+    with spared("torch"):
+        import nncf
 
     nncf.set_log_level(logging.ERROR)
     return nncf
@@ -146,7 +148,8 @@ def quiet_nncf() -> Any:
 
 def save_sklearn(estimator: Any, spec: ModelSpec, folder: Path) -> None:
     """Save a fitted estimator."""
-    import skops.io
+    with spared("torch"):
+        import skops.io
 
     with tool("skops"):
         content = skops.io.dumps(estimator)

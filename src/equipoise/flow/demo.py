@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from equipoise.spared import spared
+
 DIGITS_TRAIN = 797
 TREES = 200
 
@@ -15,7 +17,9 @@ def write_demo_inputs(folder: Path) -> tuple[Path, Path]:
         The model (`.skops`) and the data (`.npz`, arrays `x` and `label`).
     """
     import numpy as np
-    import skops.io
+
+    with spared("torch"):
+        import skops.io
     from sklearn.datasets import load_digits
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.utils import shuffle

@@ -18,6 +18,7 @@ from equipoise.preprocess.answers import ClassLabel
 from equipoise.preprocess.columns import listed
 from equipoise.preprocess.meaning import Task
 from equipoise.runtimes.sklearn import TRUSTED_TYPES
+from equipoise.spared import spared
 
 # Parts of a hyper-parameter search, which is read for the best estimator it holds and not kept.
 SEARCH_TYPES = frozenset(
@@ -44,7 +45,8 @@ def import_sklearn(path: Path, folder: Path, table: Table | None) -> ImportedMod
             say what it was fitted on.
         DataError: The data lacks a column that it was fitted on.
     """
-    import skops.io
+    with spared("torch"):
+        import skops.io
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -92,7 +94,8 @@ def _loaded(path: Path) -> Any:
 
 
 def _loaded_skops(path: Path) -> Any:
-    import skops.io
+    with spared("torch"):
+        import skops.io
 
     _require_trusted(path, path, TRUSTED_TYPES | SEARCH_TYPES)
     try:
@@ -102,7 +105,8 @@ def _loaded_skops(path: Path) -> Any:
 
 
 def _require_trusted(path: Path, file: Path, trusted: frozenset[str]) -> None:
-    import skops.io
+    with spared("torch"):
+        import skops.io
 
     try:
         refused = sorted(set(skops.io.get_untrusted_types(file=file)) - trusted)

@@ -16,6 +16,7 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.core.variant import Format
 from equipoise.errors import ModelError
 from equipoise.runtimes.base import Array
+from equipoise.spared import spared
 
 if TYPE_CHECKING:
     from equipoise.runtimes.sklearn_layers import SklearnLayers
@@ -188,7 +189,8 @@ def load_estimator(artifact: Path) -> Any:
     Raises:
         ModelError: The file is damaged, or holds other types.
     """
-    import skops.io
+    with spared("torch"):
+        import skops.io
 
     path = artifact / "model.skops"
     try:
