@@ -16,7 +16,8 @@ test-slow: $(VENV)/.dev
 
 # Every static check, then the tests; `make check TESTS=tests/stats` runs a part of them. What times models has the cores
 # for itself; all else shares them two files at a time.
-ALONE := tests/benchmarks tests/cli tests/flow tests/host tests/measure tests/test_examples.py tests/test_readme.py
+ALONE := tests/benchmarks tests/cli/test_profile.py tests/cli/test_resume.py tests/flow tests/host tests/measure \
+	tests/test_examples.py tests/test_readme.py
 PYTEST := $(BIN)/pytest -m "not slow" --durations=10
 TESTS ?=
 check: $(VENV)/.dev
