@@ -62,6 +62,7 @@ def test_a_study_that_is_resumed_answers_no_row_of_the_trace_again(asked: Any) -
     assert again.cache == first.cache
 
 
+@pytest.mark.slow
 def test_a_trace_with_keys_alone_gives_a_cache_of_exact_matches(study: Callable[[str], Any]) -> None:
     cache = study("keyed").result.cache
     assert cache is not None

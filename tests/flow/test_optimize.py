@@ -163,6 +163,7 @@ def test_a_slice_with_too_few_rows_blocks_and_says_how_many_it_takes(study: Any)
     assert int(rows) < 30 < int(needed)
 
 
+@pytest.mark.slow
 def test_a_slice_with_too_few_rows_can_be_reported_alone(study: Any) -> None:
     ended = study("no labels, small slice reported, rate")
     assert ended.result.decision == "replace"
