@@ -189,7 +189,7 @@ class Rest:
             told(response)
         else:
             packing = asyncio.ensure_future(_packed(response, encoding))
-            packing.add_done_callback(lambda packed: told(packed.result()))
+            packing.add_done_callback(lambda packed: told(response if packed.exception() else packed.result()))
 
     def _told(self, call: Call, tell: Tell, start_s: float, response: Response | None) -> None:
         if response is None:

@@ -105,9 +105,8 @@ def ask(stage: Ask, pieces: Sequence[Piece], filling: Mapping[str, int]) -> list
     """Ask a stage the rows of several requests at once, and give each its own.
 
     Token sequences of different lengths are filled up. Requests whose rows have another shape beyond that cannot share
-    an array, and are asked one shape after the other. Where the
-    runtime raises on rows of several requests, each is asked alone, so that one that a model cannot take fails by
-    itself.
+    an array, and are asked one shape after the other. Where the runtime raises on rows of several requests, each is
+    asked alone, so that one that a model cannot take fails by itself.
 
     Returns:
         What came of each piece, in order.
