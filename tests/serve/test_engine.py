@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from equipoise.errors import DeadlineExceeded, NotFound, Overloaded, ServeError, Unavailable
 from equipoise.execute.stages import TRUSTED
-from equipoise.serve import Answer, Engine, load_plan
+from equipoise.serve import Answer, Engine, load_plan, runner
 
 Array = NDArray[Any]
 Cascades = Callable[..., Any]
@@ -360,3 +362,27 @@ def interleaved(cascade: Cascades, cache_rule: Any) -> dict[tuple[bool, int], An
         for remembers in (False, True)
         for lanes in (1, 2, 3)
     }
+
+
+def test_brief_batches_are_computed_in_the_loop_until_they_are_not(
+    run: Run, cascade: Cascades, gate: Any, images: Array
+) -> None:
+    made = cascade(service_s=(1e-5, 1e-5, 1e-5))
+    in_loop: list[bool] = []
+
+    def slow_from_now_on(_: Array) -> bool:
+        in_loop.append(threading.current_thread() is threading.main_thread())
+        time.sleep(2 * runner.LATE_S)
+        return False
+
+    gate.open.set()
+
+    async def main() -> None:
+        async with Engine([made.gated(0, gate)]) as engine:
+            made.require_right(await engine.infer("m", {"image": images[:1]}), images[:1])
+            gate.raises_on = slow_from_now_on
+            for _ in range(runner.MOST_LATE + 2):
+                made.require_right(await engine.infer("m", {"image": images[:1]}), images[:1])
+
+    run(main())
+    assert in_loop == [True] * runner.MOST_LATE + [False] * 2

@@ -1,13 +1,19 @@
-"""What requests of one batch share: an array, filled up where their rows are token sequences."""
+"""What requests of one batch share, and which thread computes it."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 
-from equipoise.serve.lanes import ask
+from equipoise.serve.cores import CoreBudget
+from equipoise.serve.lanes import Asked, Lanes, ask
+from equipoise.serve.lull import Lull
 
 Array = np.ndarray[Any, Any]
 FILLING = {"input_ids": 9, "attention_mask": 0}
@@ -44,3 +50,40 @@ def test_other_shapes_are_asked_one_after_the_other() -> None:
     found = ask(stage, [(tokens([1, 2]), None), (tokens([3]), None), (tokens([4, 5]), None)], {})
     assert [each[0]["sum"].tolist() for each in found if not isinstance(each, Exception)] == [[3], [3], [9]]
     assert [feeds["input_ids"].shape for feeds in stage.asked] == [(2, 2), (1, 1)]
+
+
+class Where:
+    """Says in which thread it is asked; it takes a while, and raises, where it is told to."""
+
+    def __init__(self, takes_s: float = 0.0, raises: BaseException | None = None) -> None:
+        self.takes_s, self.raises = takes_s, raises
+        self.threads: list[int] = []
+
+    def __call__(self, feeds: Mapping[str, Array]) -> tuple[dict[str, Array], Array]:
+        self.threads.append(threading.get_ident())
+        time.sleep(self.takes_s)
+        if self.raises is not None:
+            raise self.raises
+        return {"y": feeds["x"]}, np.ones(len(feeds["x"]))
+
+
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("raises", [None, ValueError("no"), SystemExit(3)])
+def test_a_batch_is_computed_where_it_is_told_to_and_ends_in_a_later_turn(
+    here: bool, raises: BaseException | None
+) -> None:
+    stage = Where(raises=raises)
+    pieces = [({"x": np.ones((1, 2))}, None), ({"x": np.zeros((2, 2))}, None)]
+
+    async def main() -> None:
+        lanes = Lanes("m", [[stage]], Lull(CoreBudget(1)))
+        ended: asyncio.Future[list[Asked]] = asyncio.get_running_loop().create_future()
+        lanes.start(0, pieces, 0.0, lambda lane, found: ended.set_result(found), here=here)
+        assert not ended.done()
+        assert not lanes.free
+        found = await ended
+        lanes.close()
+        assert [isinstance(each, Exception) for each in found] == [raises is not None] * 2
+        assert {thread == threading.get_ident() for thread in stage.threads} == {here}
+
+    asyncio.run(main())

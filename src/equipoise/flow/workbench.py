@@ -39,7 +39,7 @@ from equipoise.compress.training import TOLERANCE, Training
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.training import TrainingRecord
-from equipoise.core.variant import Failure, Stage, Variant
+from equipoise.core.variant import Failure, Format, Stage, Variant
 from equipoise.errors import EquipoiseError, InputError, SandboxError
 from equipoise.flow.children import OPEN_TIMEOUT_S, answers_of, open_child
 from equipoise.flow.composing import compose_stages, doubt
@@ -53,10 +53,13 @@ from equipoise.host.sandbox import Sandbox
 from equipoise.measure.session import sweep
 from equipoise.policy.value import traffic_loss
 from equipoise.preprocess.rows import Rows
+from equipoise.registry import techniques
 from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
 CHECK_ROWS = 256
+FASTER: tuple[Format, ...] = ("sklearn", "torch", "tflite", "onnx", "openvino")
+"""Formats, the one that is usually faster behind."""
 BUILD_SHARE = 0.3
 BASELINE_LEAST_S = 10.0
 """What the original's own answers to the certify rows may take at least: without them a whole study is lost."""
@@ -258,8 +261,7 @@ class Workbench:
         """What the last step of a recipe may train with; null where it does not train."""
         if not trains(recipe) or self.material.train is None:
             return None
-        original = self.material.originals[recipe.source]
-        native = self.material.native(original)
+        native = self._teacher(recipe.source)
 
         def ask(rows: Rows, batch: int) -> dict[str, Array]:
             self._tell(f"asking the {recipe.source} for its answers to {rows.n:,} training rows")
@@ -268,6 +270,15 @@ class Workbench:
 
         answered = {rows: outputs for (split, rows), outputs in self._baseline_answers.items() if split == "search"}
         return training_of(recipe, self.material, self.study, answered[max(answered)] if answered else {}, ask)
+
+    def _teacher(self, source: str) -> Config:
+        """An original in the fastest of its forms that answer as it does: as it was given, where none was built."""
+        variant = self.material.originals[source]
+        for built in self._variants.values():
+            exact = all(techniques()[step.technique].fidelity == "exact" for step in built.recipe.steps)
+            if built.recipe.source == source and exact and FASTER.index(built.format) > FASTER.index(variant.format):
+                variant = built
+        return self.material.native(variant)
 
     def _speed(self, action: Speed, remaining_s: float) -> Sped:
         config = action.config

@@ -17,6 +17,7 @@ from equipoise.serve.cores import CoreBudget
 from equipoise.serve.events import Audience, Observer
 from equipoise.serve.inputs import checked_outputs
 from equipoise.serve.loading import LoadedPlan
+from equipoise.serve.lull import Lull
 from equipoise.serve.runner import Runner
 from equipoise.serve.work import Answer
 
@@ -55,6 +56,7 @@ class Engine:
         self._leaving: dict[asyncio.Task[None], Sequence[Runner]] = {}
         self._audience = Audience(observers)
         self._cores = CoreBudget(cores or usable_cores())
+        self._lull = Lull(self._cores)
         self._accepting = True
         self._retired = False
         for plan in plans:
@@ -296,7 +298,7 @@ class Engine:
         await asyncio.shield(task)
 
     def _runner_of(self, plan: LoadedPlan) -> Runner:
-        return Runner(plan, self._audience, self._cores)
+        return Runner(plan, self._audience, self._cores, self._lull)
 
     def _all(self) -> list[Runner]:
         return [runner for versions in self._runners.values() for runner in versions.values()]

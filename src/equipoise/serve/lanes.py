@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from equipoise.errors import Unavailable
 from equipoise.preprocess.lengths import joined
+from equipoise.serve.lull import Lull
 from equipoise.serve.opening import Ask
 from equipoise.serve.work import Rows
 
@@ -36,6 +37,7 @@ class Lanes:
     Args:
         name: Of the model, for the names of the threads.
         asks: For each lane, what computes each stage there.
+        lull: Ends when a batch does.
         filling: Inputs whose rows may have different lengths, each with what shorter ones are filled up with.
 
     Attributes:
@@ -43,16 +45,20 @@ class Lanes:
         free: Lanes that are free now.
     """
 
-    def __init__(self, name: str, asks: Sequence[Sequence[Ask]], filling: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, name: str, asks: Sequence[Sequence[Ask]], lull: Lull, filling: Mapping[str, int] | None = None
+    ) -> None:
         self.free_at_s = [0.0] * len(asks)
         self.free = list(range(len(asks)))
         self._asks = asks
+        self._lull = lull
+        self._filling = filling or {}
         self._busy: set[int] = set()
         self._down: set[int] = set()
         self._jobs: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in asks]
         for lane, jobs in enumerate(self._jobs):
             Thread(
-                target=_compute, args=(lane, jobs, filling or {}), name=f"equipoise-{name}-{lane}", daemon=True
+                target=_compute, args=(lane, jobs, lull, self._filling), name=f"equipoise-{name}-{lane}", daemon=True
             ).start()
 
     @property
@@ -65,16 +71,30 @@ class Lanes:
         """Whether no lane can compute."""
         return len(self._down) == len(self._asks)
 
-    def start(self, stage: int, pieces: Sequence[Piece], ends_s: float, ended: Ended) -> None:
-        """Compute a batch of a stage in a free lane."""
+    def start(self, stage: int, pieces: Sequence[Piece], ends_s: float, ended: Ended, *, here: bool = False) -> None:
+        """Compute a batch of a stage in a free lane.
+
+        Args:
+            stage: Place of the stage.
+            pieces: What it is asked.
+            ends_s: When the batch is expected to end, on the loop's clock.
+            ended: Called in the loop when it has.
+            here: Compute it in the loop's own thread: for one that is over sooner than a thread would have begun it.
+        """
         lane = self.free.pop()
         self._busy.add(lane)
         self.free_at_s[lane] = ends_s
-        self._jobs[lane].put((self._asks[lane][stage], pieces, asyncio.get_running_loop(), ended))
+        loop, asked = asyncio.get_running_loop(), self._asks[lane][stage]
+        if here:
+            loop.call_soon(ended, lane, _found(asked, pieces, self._filling))
+            self._lull.batch_ended()
+        else:
+            self._jobs[lane].put((asked, pieces, loop, ended))
 
     def end(self, lane: int, now_s: float) -> None:
         """A batch has ended."""
         self._busy.discard(lane)
+        self._lull.taken_in()
         if lane not in self._down:
             self.free_at_s[lane] = now_s
             self.free.append(lane)
@@ -125,15 +145,23 @@ def raised(asked: Asked) -> bool:
     return isinstance(asked, Exception) and not isinstance(asked, Unavailable)
 
 
-def _compute(lane: int, jobs: SimpleQueue[Job | None], filling: Mapping[str, int]) -> None:
+def _found(stage: Ask, pieces: Sequence[Piece], filling: Mapping[str, int]) -> list[Asked]:
+    """What came of each piece, whatever happens: without it the lane would never be free again."""
+    try:
+        return ask(stage, pieces, filling)
+    except KeyboardInterrupt:  # it is not the model's, and only ever comes in the main thread
+        raise
+    except BaseException as error:
+        return [RuntimeError(repr(error))] * len(pieces)
+
+
+def _compute(lane: int, jobs: SimpleQueue[Job | None], lull: Lull, filling: Mapping[str, int]) -> None:
     while (job := jobs.get()) is not None:
         stage, pieces, loop, ended = job
-        try:
-            found = ask(stage, pieces, filling)
-        except BaseException as error:  # the thread must live on: without it the lane would never be free again
-            found = [RuntimeError(repr(error))] * len(pieces)
+        found = _found(stage, pieces, filling)
         with suppress(RuntimeError):  # the loop is over, and nobody waits any more
             loop.call_soon_threadsafe(ended, lane, found)
+        lull.batch_ended()
         del job, stage, pieces, found
 
 

@@ -31,6 +31,7 @@ from equipoise.serve.events import OUTCOME_OF, Audience, BatchEnd, RequestEnd, r
 from equipoise.serve.inputs import InputCheck, holds_missing
 from equipoise.serve.lanes import Asked, Lanes, raised
 from equipoise.serve.loading import LoadedPlan
+from equipoise.serve.lull import Lull
 from equipoise.serve.memory import Memory
 from equipoise.serve.probes import Probes
 from equipoise.serve.queue import StageQueue
@@ -41,6 +42,11 @@ Array = NDArray[Any]
 NOBODY = QueueState((), (), 0)
 PRESSED_S = 0.25
 """Seconds after a refusal in which the next one is looked for before a request is read."""
+BRIEF_S = 1e-4
+"""A batch that is to take no longer is brief: it is computed in the loop's thread, as handing it to another and back
+would keep the loop, and the client, for longer than the batch does."""
+LATE_S, MOST_LATE = 5e-3, 3
+"""A brief batch that takes longer is late; after so many in a row none of its stage is taken to be brief."""
 NO_ROWS: Rows = np.empty(0, dtype=np.intp)
 
 
@@ -51,12 +57,13 @@ class Runner:
         loaded: The plan.
         observers: Are told what becomes of each request and batch.
         cores: What it shares with other plans.
+        lull: Where the loop waits while all of them are taken.
 
     Attributes:
         checked_inputs: What a request brings, as the plan takes it, or why it cannot.
     """
 
-    def __init__(self, loaded: LoadedPlan, observers: Audience, cores: CoreBudget) -> None:
+    def __init__(self, loaded: LoadedPlan, observers: Audience, cores: CoreBudget, lull: Lull) -> None:
         plan = loaded.plan
         self.loaded = loaded
         self.checked_inputs = InputCheck(loaded.spec)
@@ -67,7 +74,8 @@ class Runner:
         self._simple = plan.distrust is not None and plan.distrust.answer == "simple"
         self._queues = [StageQueue() for _ in plan.all_stages]
         self._look_at = [stage.rule.max_rows + 1 for stage in self._plan.stages]
-        self._lanes = Lanes(loaded.name, loaded.asks, loaded.filling)
+        self._lanes = Lanes(loaded.name, loaded.asks, lull, loaded.filling)
+        self._lull = lull
         self._cores = cores.share(plan.stages[0].models[0].settings.threads, weakly(self._start_now))
         self._names = [*(f"stage {place + 1}" for place in range(self._plan.nominal)), "the fallback"]
         self._probes = Probes(
@@ -79,6 +87,7 @@ class Runner:
         self._memory = None if plan.cache is None else Memory(plan.cache, digest, loaded.name, loaded.version)
         self._alarm = Alarm(weakly(self._start))
         self._pressed_until_s = 0.0
+        self._late_in_a_row = [MOST_LATE if isinstance(loaded.opened, Crew) else 0 for _ in plan.all_stages]
         self._closed = False
         self._open = 0
         self._idle = asyncio.Event()
@@ -148,6 +157,7 @@ class Runner:
         self._join(work, waiter)
         self._push(work, entry, now_s)
         self._start(now_s)
+        self._lull.arrived()
         return waiter.future
 
     @property
@@ -204,6 +214,7 @@ class Runner:
             may_degrade=may_degrade,
         )
         if isinstance(step, Shed):
+            self._lull.arrived()
             self._pressed_until_s = now_s + PRESSED_S
             raise Overloaded(
                 f"{self.loaded.name} has more to do than it could answer in time; come again in "
@@ -315,7 +326,10 @@ class Runner:
             work.queued_s += now_s - work.since_s
             work.since_s = now_s
         pieces = [(work.feeds, work.left) for work in works]
-        self._lanes.start(stage, pieces, ends_s, partial(self._ended, stage, works, rows, now_s))
+        here = ends_s - now_s <= BRIEF_S and self._late_in_a_row[stage] < MOST_LATE
+        self._lanes.start(stage, pieces, ends_s, partial(self._ended, stage, works, rows, now_s), here=here)
+        if here:
+            self._late_in_a_row[stage] = self._late_in_a_row[stage] + 1 if monotonic() - now_s > LATE_S else 0
 
     def _ended(self, stage: int, works: list[Work], rows: int, start_s: float, lane: int, found: list[Asked]) -> None:
         now_s = monotonic()
