@@ -10,8 +10,9 @@ import pytest
 
 from equipoise.compose.actions import Action, Answer, Answered, LookedUp, LookUp, NearMatch, NearMatched, Reply
 from equipoise.compose.caching import cache
+from equipoise.compose.facts import Repeats, SearchFacts
 from equipoise.compose.servable import Config, Entrant
-from equipoise.compose.state import Repeats, Screened, SearchFacts, SearchState
+from equipoise.compose.state import Screened, SearchState
 from equipoise.core.candidate import Candidate
 from equipoise.core.estimate import Estimate
 from equipoise.core.profile import Settings

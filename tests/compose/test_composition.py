@@ -32,9 +32,9 @@ from equipoise.compose.actions import (
 )
 from equipoise.compose.certify import Claim, Evidence, judge
 from equipoise.compose.choice import Choice
+from equipoise.compose.facts import Repeats, SearchFacts, WantedDistrust
 from equipoise.compose.servable import Composed, Config, Servable
 from equipoise.compose.solve import solve
-from equipoise.compose.state import Repeats, SearchFacts, WantedDistrust
 from equipoise.core.certificate import FloorCertificate, Margin
 from equipoise.core.estimate import Estimate
 from equipoise.core.plan import AcceptRule, AnswerForm

@@ -9,8 +9,8 @@ import pytest
 from compose.test_solve import World, facts, name_of, reasons, step, variant
 from equipoise.compose.actions import Action, Answered, Build, Outcome, Reply
 from equipoise.compose.choice import Choice
+from equipoise.compose.facts import SearchFacts
 from equipoise.compose.solve import solve
-from equipoise.compose.state import SearchFacts
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.training import TrainingRecord
 from equipoise.core.variant import Variant

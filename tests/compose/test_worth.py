@@ -26,9 +26,9 @@ from equipoise.compose.actions import (
 )
 from equipoise.compose.certify import Claim, Evidence, judge
 from equipoise.compose.choice import Choice
+from equipoise.compose.facts import SearchFacts
 from equipoise.compose.servable import Config
 from equipoise.compose.solve import solve
-from equipoise.compose.state import SearchFacts
 from equipoise.core.brief import ValueBrief
 from equipoise.core.certificate import Margin
 from equipoise.core.estimate import Estimate

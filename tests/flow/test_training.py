@@ -17,9 +17,10 @@ from equipoise.core.certificate import Margin
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import Failure, Variant
 from equipoise.errors import BriefError, ChildOverMemory, ChildTimedOut, DataError
+from equipoise.flow.dividing import _training_rows
 from equipoise.flow.evidence import Judge
 from equipoise.flow.optimize import optimize_from
-from equipoise.flow.prepare import Prepared, _training_rows, prepare
+from equipoise.flow.prepare import Prepared, prepare
 from equipoise.flow.training import checkpoint_name, progress_rows, rows_for, with_advice
 from equipoise.flow.workbench import Workbench
 from equipoise.ingest.brief import brief_from_options

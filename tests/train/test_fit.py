@@ -106,8 +106,10 @@ def test_a_training_that_diverges_is_a_failure_with_advice(
 def test_a_gpu_that_is_not_there_is_a_failure_with_advice(contexts: Callable[..., BuildContext]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
+    context = contexts()
+    assert context.training is not None
     with pytest.raises(TechniqueError, match="torch finds none"):
-        fit(contexts(), 300, device="cuda")
+        fit(replace(context, training=replace(context.training, device="cuda")), 300)
 
 
 def test_answers_that_are_not_finite_are_refused(contexts: Callable[..., BuildContext]) -> None:

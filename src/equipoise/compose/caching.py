@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from equipoise.compose.actions import Action, Answer, Answered, LookedUp, LookUp, NearMatch, NearMatched, Reply
+from equipoise.compose.facts import Repeats
 from equipoise.compose.near import FACTORS
 from equipoise.compose.servable import Entrant
-from equipoise.compose.state import Repeats, SearchState
+from equipoise.compose.state import SearchState
 from equipoise.compose.wording import dollars
 from equipoise.core.plan import CacheRule
 from equipoise.core.result import CacheFigures

@@ -16,9 +16,10 @@ from equipoise.compose.actions import Action, Reply
 from equipoise.compose.choice import Choice
 from equipoise.compose.choose import choose
 from equipoise.compose.composition import compose
+from equipoise.compose.facts import SearchFacts
 from equipoise.compose.finals import load, race
 from equipoise.compose.screen import measure_baseline, screen
-from equipoise.compose.state import SearchFacts, SearchState
+from equipoise.compose.state import SearchState
 from equipoise.compose.train import train
 from equipoise.compose.tune import tune
 

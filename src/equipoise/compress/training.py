@@ -12,7 +12,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from equipoise.core.recipe import Step
-from equipoise.core.training import TRAIN_S, TrainingPoint, TrainingRecord
+from equipoise.core.training import TRAIN_S, TrainDevice, TrainingPoint, TrainingRecord
 from equipoise.errors import TechniqueError
 from equipoise.preprocess.rows import Array, Rows
 
@@ -45,6 +45,7 @@ class Training:
         quality: Judges outputs to `search`; null with the metric `none`.
         folder: Where checkpoints are kept. A later, longer training of the same recipe is given the same folder, and so
             is one that was interrupted; what lies in it is the technique's own, but for `record.json`.
+        device: Where torch trains: `cpu`, `cuda`, or `auto` for a GPU where it finds one.
         clock: Tells seconds; injected, so that tests decide how fast time goes.
     """
 
@@ -54,6 +55,7 @@ class Training:
     search: Rows
     quality: Quality | None
     folder: Path
+    device: TrainDevice = "auto"
     clock: Callable[[], float] = time.monotonic
 
 

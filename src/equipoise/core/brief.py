@@ -11,6 +11,7 @@ from equipoise.core.corruption import Corruption
 from equipoise.core.noun import Noun
 from equipoise.core.plan import DistrustAnswer
 from equipoise.core.preprocessing import PlacedPreprocessing
+from equipoise.core.training import TrainDevice
 from equipoise.core.variant import DataUse
 
 MetricName = Annotated[
@@ -124,6 +125,7 @@ class LimitsBrief(Noun):
         memory_bytes: Resident memory of one serving process; null for no limit.
         budget_s: Wall time for the whole study, training apart.
         train_s: Wall time for all training, beside it; 0 where nothing is trained.
+        train_device: Where torch trains: `auto` takes a GPU where it finds one.
         payback_days: Days within which training must have paid for itself at the brief's rate.
     """
 
@@ -131,6 +133,7 @@ class LimitsBrief(Noun):
     memory_bytes: int | None = Field(default=None, gt=0)
     budget_s: float = Field(default=300, ge=10)
     train_s: float = Field(default=0, ge=0)
+    train_device: TrainDevice = "auto"
     payback_days: float = Field(default=90, gt=0)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from equipoise.core.noun import Noun
 
 TRAIN_S = "train_s"
 """Parameter of a step that trains: the seconds it may train in all, earlier and shorter trainings that it goes on from
 included."""
+TrainDevice = Literal["auto", "cpu", "cuda"]
 
 
 class TrainingPoint(Noun):

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from equipoise.compose.actions import Action, Answer, Answered, Best, Build, Compose, Outcome, Reply, Speed
 from equipoise.compose.choice import Choice
+from equipoise.compose.facts import SearchFacts, WantedDistrust
 from equipoise.compose.solve import solve
-from equipoise.compose.state import SearchFacts, WantedDistrust
 from equipoise.core.brief import Brief
 from equipoise.core.noun import Noun
 from equipoise.core.result import Result

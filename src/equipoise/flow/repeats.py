@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equipoise.compose.state import Repeats
+from equipoise.compose.facts import Repeats
 from equipoise.core.brief import WorkloadBrief
 from equipoise.flow.near import MOST_REQUESTS
 from equipoise.ingest.memory_price import memory_usd_per_gib_hour

@@ -116,6 +116,7 @@ def training_of(
         search=search,
         quality=quality,
         folder=study.checkpoints(checkpoint_name(recipe)),
+        device=material.limits.train_device,
     )
 
 

@@ -31,21 +31,21 @@ from equipoise.compose.actions import (
     Speed,
     SpeedPoint,
 )
-from equipoise.compose.servable import Config, Servable
-from equipoise.compress.base import BuildContext, Fidelity
+from equipoise.compose.servable import Config
+from equipoise.compress.base import BuildContext
 from equipoise.compress.build import build
-from equipoise.compress.conversion import check_conversion
 from equipoise.compress.training import TOLERANCE, Training
 from equipoise.core.profile import Settings
 from equipoise.core.recipe import Recipe
 from equipoise.core.training import TrainingRecord
 from equipoise.core.variant import Failure, Format, Stage, Variant
 from equipoise.errors import EquipoiseError, InputError, SandboxError
-from equipoise.flow.children import OPEN_TIMEOUT_S, answers_of, open_child
+from equipoise.flow.children import answers_of
 from equipoise.flow.composing import compose_stages, doubt
 from equipoise.flow.look_up import look_up
 from equipoise.flow.material import Material, sample_of
 from equipoise.flow.near import match_nearly
+from equipoise.flow.opened import OpenedModels
 from equipoise.flow.race import race
 from equipoise.flow.traffic import put_under_traffic
 from equipoise.flow.training import shown, training_of, trains, with_advice
@@ -57,7 +57,6 @@ from equipoise.registry import techniques
 from equipoise.store.study import StudyFolder
 
 Array = NDArray[Any]
-CHECK_ROWS = 256
 FASTER: tuple[Format, ...] = ("sklearn", "torch", "tflite", "onnx", "openvino")
 """Formats, the one that is usually faster behind."""
 BUILD_SHARE = 0.3
@@ -86,16 +85,13 @@ class Workbench:
         self.material = material
         self._tell = tell
         self._variants: dict[str, Variant] = {}
-        self._checks: dict[str, dict[str, Array]] = {}
         self._baseline_answers: dict[tuple[str, int], dict[str, Array]] = {}
-        self._child: tuple[tuple[str, Settings], Sandbox] | None = None
         self.sample = sample_of(material.splits["search"])
+        self._opened = OpenedModels(study, material, self.sample)
 
     def close(self) -> None:
         """End the child that is kept."""
-        if self._child is not None:
-            self._child[1].close()
-            self._child = None
+        self._opened.close()
 
     def carry_out(self, action: Action, remaining_s: float) -> Outcome | Answered:
         """Do what is asked.
@@ -202,7 +198,7 @@ class Workbench:
             case Race():
                 self.close()
                 self._tell(f"timing {len(action.entrants)} finalists in turns")
-                return race(action, self.study, self.sample, self._memory_cap, self.material.environment)
+                return race(action, self.study, self.sample, self._opened.memory_cap, self.material.environment)
             case Load():
                 self.close()
                 self._tell(f"the brief's traffic on {action.entrant.name}")
@@ -250,11 +246,7 @@ class Workbench:
         )
         self.study.keep_artifact(folder, built.digest)
         self._variants[recipe.content_digest] = variant
-        native = self.material.native(variant)
-        with self._opened(native, _alone(native, self.material.cores), remaining_s, check=False) as child:
-            answers = self._check_answers(child, remaining_s)
-        check_conversion(self._reference(parent, remaining_s), answers, built.fidelity)
-        self._checks[variant.artifact] = answers
+        self._opened.check_built(variant, parent, built.fidelity, remaining_s)
         return variant
 
     def _training(self, recipe: Recipe, remaining_s: float) -> Training | None:
@@ -265,8 +257,7 @@ class Workbench:
 
         def ask(rows: Rows, batch: int) -> dict[str, Array]:
             self._tell(f"asking the {recipe.source} for its answers to {rows.n:,} training rows")
-            with self._opened(native, _alone(native, self.material.cores), remaining_s, check=False) as child:
-                return answers_of(child, rows, batch, max(5.0, remaining_s))
+            return self._opened.ask_alone(native, rows, batch, remaining_s)
 
         answered = {rows: outputs for (split, rows), outputs in self._baseline_answers.items() if split == "search"}
         return training_of(recipe, self.material, self.study, answered[max(answered)] if answered else {}, ask)
@@ -291,7 +282,7 @@ class Workbench:
             batch=max(action.batches),
             default=action.default,
         )
-        child = self._kept(config, settings, remaining_s)
+        child = self._opened.child(config, settings, remaining_s)
         points = child.call(sweep, action.batches, action.seconds, action.longest_s, timeout_s=max(5.0, remaining_s))
         return Sped(
             points=tuple(
@@ -302,7 +293,7 @@ class Workbench:
     def _answer(self, action: Answer, remaining_s: float) -> Answered:
         self._tell(f"answering {action.rows:,} {action.split} rows with {action.config.name}")
         settings = action.settings
-        child = self._kept(action.config, settings, remaining_s)
+        child = self._opened.child(action.config, settings, remaining_s)
         rows = self.material.splits[action.split].take(slice(0, action.rows))
         outputs = answers_of(child, rows, settings.batch, max(5.0, remaining_s))
         self.study.save_arrays(self._outputs_name(action), outputs)
@@ -351,7 +342,7 @@ class Workbench:
             self.material.traffic,
             self.study,
             self.sample,
-            self._memory_cap(action.entrant.config),
+            self._opened.memory_cap(action.entrant.config),
             self.material.environment,
             self.material.seed,
             self.material.limits.p99_s,
@@ -363,66 +354,6 @@ class Workbench:
         loss = traffic_loss(seen["latency_s"], int(seen["unanswered"]), value.latency_threshold_s, limit_s)
         return loaded.model_copy(update={"loss": loss})
 
-    # --- children -----------------------------------------------------------------------------------------------
-
-    def _kept(self, config: Servable, settings: Settings, remaining_s: float) -> Sandbox:
-        """The child in which a config is open; it opens one where another is.
-
-        A single model is open for batches of any size; the later stages of a composition answer in the batches of its
-        settings.
-        """
-        if isinstance(config, Config):
-            settings = settings.model_copy(update={"batch": 1})
-        key = (config.content_digest, settings)
-        if self._child is None or self._child[0] != key:
-            self.close()
-            self._child = (key, self._opened(config, settings, remaining_s))
-        return self._child[1]
-
-    def _opened(self, config: Servable, settings: Settings, remaining_s: float, check: bool = True) -> Sandbox:
-        child = open_child(
-            config,
-            settings,
-            self.sample,
-            self.study,
-            f"run-{config.content_digest[:16]}",
-            memory_cap_bytes=self._memory_cap(config),
-            timeout_s=max(5.0, min(remaining_s, OPEN_TIMEOUT_S)),
-        )
-        try:
-            if check and isinstance(config, Config):  # the parts of a composition were checked each
-                self._check(config, child, remaining_s)
-        except BaseException:
-            child.close()
-            raise
-        return child
-
-    def _check(self, config: Config, child: Sandbox, remaining_s: float) -> None:
-        """Compare a config's answers with its variant's in the native runtime, the first time it is opened."""
-        if config.content_digest in self._checks or config == self.material.native(config.variant):
-            return
-        # Runtimes round the integers of one quantised graph differently.
-        fidelity: Fidelity = "exact" if config.precision in ("f32", "f64") else "lossy"
-        check_conversion(
-            self._reference(config.variant, remaining_s), self._check_answers(child, remaining_s), fidelity
-        )
-        self._checks[config.content_digest] = {}
-
-    def _reference(self, variant: Variant, remaining_s: float) -> dict[str, Array]:
-        """A variant's own answers to the check rows, in its native runtime."""
-        if variant.artifact not in self._checks:
-            native = self.material.native(variant)
-            with self._opened(native, _alone(native, self.material.cores), remaining_s, check=False) as child:
-                self._checks[variant.artifact] = self._check_answers(child, remaining_s)
-        return self._checks[variant.artifact]
-
-    def _check_answers(self, child: Sandbox, remaining_s: float) -> dict[str, Array]:
-        return answers_of(child, self.material.calibration.take(slice(0, CHECK_ROWS)), 16, max(5.0, remaining_s))
-
-    def _memory_cap(self, config: Servable) -> int | None:
-        """The brief's limit, for everything but the baseline, which must be measured whatever it takes."""
-        return None if config == self.material.baseline else self.material.limits.memory_bytes
-
     # --- look-ups -----------------------------------------------------------------------------------------------
 
     def _variant(self, recipe: Recipe, remaining_s: float) -> Variant:
@@ -433,8 +364,3 @@ class Workbench:
 
     def _outputs_name(self, action: Answer) -> str:
         return f"{action.split}-{action.content_digest}"
-
-
-def _alone(config: Config, cores: int) -> Settings:
-    """All cores for one batch at a time: for answers whose speed does not count."""
-    return Settings(runtime=config.runtime, precision=config.precision, threads=cores, replicas=1, batch=1)

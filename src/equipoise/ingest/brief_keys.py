@@ -257,6 +257,10 @@ KEYS = (
         "15", "Minutes for training smaller models, beside the budget; not given, nothing is trained. Needs train.",
     ),
     BriefKey(
+        "limits.device", "--device", "limits.train_device", **_choice("auto", "cpu", "cuda"), example='"cuda"',
+        about="Where torch trains; auto, where it is not said: on a GPU where it finds one.",
+    ),
+    BriefKey(
         "limits.payback_days", "--payback-days", "limits.payback_days", spellings.positive("days"), ABOVE_ZERO, "90",
         "Days within which training must have paid for itself at your rate; 90 where it is not said.",
     ),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from equipoise.compress.training import Training, TrainingRun
 from equipoise.core.recipe import Step
+from equipoise.core.training import TrainDevice
 from equipoise.errors import TechniqueError
 from equipoise.train.augment import shifted
 from equipoise.train.checkpoint import Checkpoint
@@ -57,7 +58,6 @@ class FitSettings:
         most_epochs: Passes over the rows, shorter trainings that this one goes on from included.
         shift: Pixels by which images are moved at most, in the model's layout; 0 for none.
         layout: Axes of an image after the batch: `hwc`, `chw` or `hw`.
-        device: `cpu`, `cuda`, or `auto` for a GPU where torch finds one.
         precision: `f32`, `bf16`, or `auto` for the one in which this machine trains this model faster.
     """
 
@@ -69,7 +69,6 @@ class FitSettings:
     most_epochs: int = 200
     shift: int = 0
     layout: str = ""
-    device: str = "auto"
     precision: Precision = "auto"
 
 
@@ -96,7 +95,7 @@ class Fit:
     ) -> None:
         self.learner: Any = learner
         self.settings, self.training, self.outputs, self.seed = settings, training, outputs, seed
-        self.device = _device(settings.device)
+        self.device = _device(training.device)
         self.lessons = lessons
         self.learner.to(self.device)
         self.optimizer = _optimizer(self.learner, settings)
@@ -278,9 +277,7 @@ def precision_of(step: Step) -> Precision:
             raise TechniqueError(f"there is no precision {other!r} to train in; there are auto, f32, bf16")
 
 
-def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise TechniqueError(f"there is no device {name!r} to train on; there are auto, cpu, cuda")
+def _device(name: TrainDevice) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -63,7 +63,6 @@ class Recovery:
             learning_rate=float(str(given.get("learning_rate", LEARNING_RATE))),
             temperature=float(str(given.get("temperature", TEMPERATURE))),
             precision=precision_of(self._step),
-            device=str(given.get("device", "auto")),
             most_epochs=int(str(given.get("epochs", FitSettings.most_epochs))),
             weight_decay=1e-4,
         )

@@ -66,7 +66,6 @@ def _settings(step: Step, task: Task) -> FitSettings:
         learning_rate=float(str(step.parameters.get("learning_rate", LEARNING_RATE))),
         temperature=float(str(step.parameters.get("temperature", 4.0))),
         precision=precision_of(step),
-        device=str(step.parameters.get("device", "auto")),
         most_epochs=int(str(step.parameters.get("epochs", FitSettings.most_epochs))),
         shift=int(str(step.parameters.get("shift", SHIFT if moved else 0))),
         layout=task.layout,
