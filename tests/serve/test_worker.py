@@ -92,6 +92,25 @@ def test_a_death_fails_what_it_computed_and_is_over_when_the_process_is_back(
     run(main())
 
 
+def test_a_process_that_hangs_is_killed_and_replaced(
+    run: Run, cascade: Cascades, images: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = cascade()
+    monkeypatch.setattr(crew, "HUNG_S", 0.2)
+
+    async def main() -> None:
+        async with Engine([await loaded(made, 1)]) as engine:
+            (pid,) = engine.pids
+            os.kill(pid, signal.SIGSTOP)
+            with pytest.raises(Unavailable, match=r"had not answered for 0\.2 s, and was killed"):
+                await engine.infer("m", {"image": images})
+            await until(lambda: engine.ready)
+            assert engine.pids != (pid,)
+            made.require_right(await engine.infer("m", {"image": images}), images)
+
+    run(main())
+
+
 def test_kills_under_load_leave_no_request_without_its_own_answer_or_an_error(run: Run, cascade: Cascades) -> None:
     made = cascade(lanes=2)
     rng = np.random.default_rng(4)

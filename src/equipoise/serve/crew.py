@@ -31,6 +31,8 @@ Tell = Callable[[Sequence[int], str | None], object]
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 30.0
 HEALTHY_S = 60.0
 """A process that lived this long died of something new: it is started again as if it were the first time."""
+HUNG_S = 60.0
+"""A process that has not answered a batch for so long has hung, and is killed."""
 STDERR = 2
 
 log = logging.getLogger(__name__)
@@ -70,8 +72,8 @@ class Crew:
 
     Each opens the plan for itself, and requires the golden answers as any server does. One that dies is missed at
     once, by a thread that waits for nothing else, and started again: after 0.1 s, after twice as long each time that it
-    dies again within a minute, at most 30 s. It computes only what the bundle was when it was first opened: where
-    another one lies in its place by then, it stays away.
+    dies again within a minute, at most 30 s. One that has not answered a batch for a minute is killed. It computes only
+    what the bundle was when it was first opened: where another one lies in its place by then, it stays away.
 
     Args:
         opening: What they open.
@@ -198,15 +200,17 @@ class _Worker:
         """Compute a batch of a stage in one of the process's lanes.
 
         Raises:
-            Unavailable: The process died.
+            Unavailable: The process died, or hung.
             RuntimeError: What the runtime raised.
         """
         life = self._life
         assert life is not None
         try:
             life.lanes[lane].send((stage, feeds))
-            reply = life.lanes[lane].receive(keep=True)
-        except Exception:  # whatever it was, the next reply in this lane could be that of another batch
+            reply = life.lanes[lane].receive(keep=True, within_s=HUNG_S)
+        except Exception as error:  # whatever it was, the next reply in this lane could be that of another batch
+            if isinstance(error, TimeoutError):
+                life.end = f"it had not answered for {HUNG_S:g} s, and was killed"
             life.process.kill()
             life.mourned.wait()
             raise Unavailable(f"the worker process that computed it died ({life.end})") from None
@@ -243,7 +247,8 @@ class _Worker:
         while self._life is not life:
             life = self._life
             assert life is not None
-            life.end = _how(life.process.wait())
+            ended = _how(life.process.wait())
+            life.end = life.end or ended
             deaths = 1 if time.monotonic() - life.began_s > HEALTHY_S else deaths + 1
             self._say(f"its worker process died ({life.end}) and is being started again")
             life.mourned.set()
