@@ -147,6 +147,10 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     ),
     "a negative drop": (["optimize", "model.onnx", *GOOD, "--max-drop", "-1"], ("--max-drop", "0 or more")),
     "unknown metric": (["optimize", "model.onnx", *GOOD, "--metric", "acuracy"], ("did you mean accuracy",)),
+    "corruption that nobody judges": (
+        ["optimize", "model.onnx", *GOOD, "--metric", "none", "--corrupt", "missing_values"],
+        ("--corrupt", "needed a metric"),
+    ),
     "certainty": (["optimize", "model.onnx", *GOOD, "--confidence", "1"], ("--confidence", "below 1")),
     "no time": (["optimize", "model.onnx", *GOOD, "--p99-ms", "0"], ("--p99-ms", "above 0, in milliseconds")),
     "no memory": (["optimize", "model.onnx", *GOOD, "--memory-mb", "-5"], ("--memory-mb", "-5")),

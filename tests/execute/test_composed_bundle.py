@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from equipoise.cli.predict import predict
 from equipoise.core.certificate import FloorCertificate
 from equipoise.core.estimate import Estimate
 from equipoise.core.plan import (
@@ -103,6 +107,18 @@ def test_predict_answers_like_the_stages_run_by_hand(tmp_path: Path, models: dic
     assert found["label"].tolist() == [LABELS[code] for code in expected]
     assert found["stage"].tolist() == np.where(by_first, 1, 2).tolist()
     np.testing.assert_allclose(found["confidence"], np.where(by_first, first.max(axis=1), last.max(axis=1)), rtol=1e-5)
+
+
+def test_predict_prints_an_object_a_row(tmp_path: Path, models: dict[str, Path], images: Array) -> None:
+    folder = bundled(tmp_path / "bundle", plan_of(models), models, images)
+    np.savez(tmp_path / "rows.npz", image=images)
+    asked = [str(folder), "--data", str(tmp_path / "rows.npz")]
+    printed, as_json = (CliRunner().invoke(predict, [*asked, *flags]) for flags in ([], ["--json"]))
+    assert printed.exit_code == as_json.exit_code == 0
+    rows = [json.loads(line) for line in as_json.stdout.splitlines()]
+    table = pd.read_csv(io.StringIO(printed.stdout))
+    assert [row["label"] for row in rows] == table["label"].tolist()
+    np.testing.assert_allclose([row["confidence"] for row in rows], table["confidence"], rtol=1e-5)
 
 
 def test_an_npz_of_answers_has_every_output(tmp_path: Path, models: dict[str, Path], images: Array) -> None:

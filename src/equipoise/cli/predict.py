@@ -17,7 +17,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--data", required=True, type=FILE, help="Rows: .npz, .csv, .parquet; an image, a folder of them.")
 @click.option("--out", type=FILE, help="Answers: .npz, .csv or .parquet; where it is not given, they are printed.")
 @click.option("--columns", help="Column names of a CSV file without a header, separated by commas.")
-@click.option("--json", "as_json", is_flag=True, help="Say what was written, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print answers as JSON lines; with --out, say what was written.")
 def predict(bundle: Path, data: Path, out: Path | None, columns: str | None, as_json: bool) -> None:
     """Answer every row of --data with BUNDLE, a piece at a time, and write the answers to --out, or print them."""
     from rich.console import Console
@@ -35,12 +35,12 @@ def predict(bundle: Path, data: Path, out: Path | None, columns: str | None, as_
     quiet = out is None or not console.is_terminal
     with TemporaryDirectory() as folder, Progress(*shown, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task("", total=1.0, rows=0)
-        place = out or Path(folder) / "answers.csv"
+        place = out or Path(folder) / ("answers.parquet" if as_json else "answers.csv")
         done = predict_file(
             opened, data, place, lambda rows, share: bar.update(task, completed=share, rows=rows), header=header
         )
         if out is None:
-            printed = place.read_text(encoding="utf-8")
+            printed = _json_lines(place) if as_json else place.read_text(encoding="utf-8")
     seconds = time.perf_counter() - began
     if out is None:
         click.echo(printed, nl=False)
@@ -48,3 +48,10 @@ def predict(bundle: Path, data: Path, out: Path | None, columns: str | None, as_
         click.echo(json.dumps({"out": str(done.out), "rows": done.rows, "columns": done.columns, "seconds": seconds}))
     else:
         click.echo(f"wrote {done.rows:,} answers ({', '.join(done.columns)}) to {done.out} in {seconds:.1f} s")
+
+
+def _json_lines(answers: Path) -> str:
+    """Rows of a Parquet file, an object a line."""
+    import pyarrow.parquet
+
+    return "".join(f"{json.dumps(row)}\n" for row in pyarrow.parquet.read_table(answers).to_pylist())

@@ -211,6 +211,10 @@ def _check_together(brief: Brief, where: Mapping[str, str]) -> None:
         )
     if brief.limits.train_s:
         _check_training(brief, where)
+    if brief.data.corrupt and quality.metric == "none":
+        raise BriefError(
+            where["data.corrupt"], "found it with the metric none", "needed a metric: it says what corruption did"
+        )
     _check_degraded(brief, where)
     check_value(brief, where)
     margins = [(where["quality.max_drop"], quality.max_drop)]
