@@ -16,8 +16,9 @@ from equipoise.errors import BaselineError
 SCREEN_BATCHES = (1, 8, 32, 128)
 BUILD_UNTIL, SCREEN_UNTIL = 0.45, 0.58
 """Shares of the budget after which nothing more is built, and nothing more is screened."""
-UNTRAINED_SHARE = 0.6
-"""The part of that for forms that need no training, where others are trained; the rest is for theirs."""
+UNTRAINED_SHARE, TRAIN_UNTIL = 0.5, 0.64
+"""Where others are trained: the part of that for forms that need no training, and the share of the budget after which
+no student is begun."""
 SEARCH_SHARE, CERTIFY_SHARE = 0.06, 0.12
 """Shares of the budget that one pass of the baseline over a split may take; a split is cut to so many rows."""
 HOPELESS_SPEED = 0.7

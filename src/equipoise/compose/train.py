@@ -3,17 +3,18 @@
 Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943): each rung has an equal part of the training time
 that is left, shared evenly among those who are still in it, and the better third go on. A student's speed does not
 change with training, so one that is no faster than the best plan that needs no training goes no further, however good
-it becomes.
+it becomes. Until the last rung each is judged in one form, that in which the model itself came out best: to build all
+of them takes longer than a short training.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 from equipoise.compose.actions import Action, Build, Reply
-from equipoise.compose.screen import LIKELY_POWER, SCREEN_UNTIL, screen_config
+from equipoise.compose.screen import LIKELY_POWER, TRAIN_UNTIL, screen_config
 from equipoise.compose.servable import Config
 from equipoise.compose.state import Screened, SearchState
 from equipoise.core.recipe import Recipe
@@ -56,10 +57,11 @@ def train(state: SearchState) -> Generator[Action, Reply, None]:
             left_s = state.facts.train_s - state.trained_s - AROUND_TRAINING_S
             if min(left_s, seconds) < LEAST_TRAINING_S:
                 _give_up(state, contender, "not tried: the training time ended first; more --train-minutes would")
-            elif state.phase_is_over(SCREEN_UNTIL):
+            elif state.phase_is_over(TRAIN_UNTIL):
                 _give_up(state, contender, "not tried: the budget ended first; a larger --budget would try it")
             else:
-                yield from _train(state, contender, min(left_s, contender.train_s + seconds))
+                last = len(contenders) == 1
+                yield from _train(state, contender, min(left_s, contender.train_s + seconds), last=last)
         contenders = _going_on(state, contenders)
 
 
@@ -69,7 +71,7 @@ def _seconds_each(state: SearchState, count: int) -> float:
     return (state.facts.train_s - state.trained_s) / rungs / count - AROUND_TRAINING_S
 
 
-def _train(state: SearchState, contender: Contender, seconds: float) -> Generator[Action, Reply, None]:
+def _train(state: SearchState, contender: Contender, seconds: float, *, last: bool) -> Generator[Action, Reply, None]:
     variant = yield from state.ask(Build(recipe=contender.recipe.training_for(seconds)))
     contender.best, contender.train_s = None, seconds
     if not isinstance(variant, Variant):
@@ -77,13 +79,13 @@ def _train(state: SearchState, contender: Contender, seconds: float) -> Generato
         contender.finished = True
         return
     contender.finished = variant.training is not None and variant.training.finished
-    forms = yield from _forms(state, variant)
+    forms = yield from (_forms if last or contender.finished else _first_form)(state, variant)
     judged: list[Screened] = []
     for config in forms:
         screened = yield from screen_config(state, config)
         judged += [] if screened is None else [screened]
     if judged:
-        contender.best = max(judged, key=lambda each: _promise(state, each))
+        contender.best = _ranked(state, judged)[0]
 
 
 def _forms(state: SearchState, variant: Variant) -> Generator[Action, Reply, list[Config]]:
@@ -98,17 +100,55 @@ def _forms(state: SearchState, variant: Variant) -> Generator[Action, Reply, lis
     return [config for each in built or [variant] for config in state.facts.configs_of(each)]
 
 
-def _promise(state: SearchState, screened: Screened) -> tuple[bool, float, float]:
-    """What is likely to pass before what is not; of those the faster; of the others the surer."""
-    likely = state.power(screened) >= LIKELY_POWER
-    speed = state.rows_per_s(screened)
-    return likely, speed if likely else -state.doubt(screened), speed
+def _first_form(state: SearchState, variant: Variant) -> Generator[Action, Reply, list[Config]]:
+    """A student as the best that needs no training is served: converted by the same last step, in the same runtime."""
+    model = _best_untrained(state).config.configs[0]
+    made = variant
+    for recipe in state.facts.next_recipes(variant):
+        if model.recipe.steps and recipe.steps[-1] == model.recipe.steps[-1]:
+            outcome = yield from state.ask(Build(recipe=recipe))
+            if isinstance(outcome, Variant):
+                made = outcome
+            else:
+                state.note(outcome)
+    configs = state.facts.configs_of(made)
+    alike = [each for each in configs if (each.runtime, each.precision) == (model.runtime, model.precision)]
+    return list(alike or configs)[:1]
+
+
+def _ranked(state: SearchState, rivals: Iterable[Screened]) -> list[Screened]:
+    """What is likely to pass first, by its speed; then what fewer are better than in speed and loss at once.
+
+    A short training says little of how good a student becomes. The fast ones lose the most then, and the good ones are
+    the slow ones: those that are best for their speed, or fastest for their loss, are worth a longer one.
+    """
+    figures = [(each, state.rows_per_s(each), _loss(each)) for each in rivals]
+
+    def key(figure: tuple[Screened, float, float]) -> tuple[bool, float, float]:
+        screened, speed, loss = figure
+        if state.power(screened) >= LIKELY_POWER:
+            return False, -speed, loss
+        better = sum(
+            other_speed >= speed and other_loss <= loss and (other_speed, other_loss) != (speed, loss)
+            for _, other_speed, other_loss in figures
+        )
+        return True, better, loss
+
+    return [screened for screened, _, _ in sorted(figures, key=key)]
+
+
+def _loss(screened: Screened) -> float:
+    """What it lost on the search rows; infinite where that has no figure."""
+    judgement = screened.judgement
+    if judgement is None:
+        return 0.0
+    return math.inf if judgement.main.difference is None else judgement.main.difference.value
 
 
 def _going_on(state: SearchState, contenders: list[Contender]) -> list[Contender]:
     """Those worth a longer training: unfinished, faster than what needs none, and among the better third."""
     fastest = _best_untrained(state)
-    rivals: list[tuple[tuple[bool, float, float], Contender]] = []
+    rivals: dict[str, Contender] = {}
     for contender in contenders:
         if contender.best is None or contender.finished:
             continue
@@ -116,8 +156,9 @@ def _going_on(state: SearchState, contenders: list[Contender]) -> list[Contender
             name = fastest.config.name
             _give_up(state, contender, f"not trained longer: no faster than {name}, which needs no training")
             continue
-        rivals.append((_promise(state, contender.best), contender))
-    ranked = [contender for _, contender in sorted(rivals, key=lambda pair: pair[0], reverse=True)]
+        rivals[contender.best.config.name] = contender
+    best = [contender.best for contender in rivals.values() if contender.best is not None]
+    ranked = [rivals[screened.config.name] for screened in _ranked(state, best)]
     kept = math.ceil(len(contenders) / KEPT_SHARE) if len(contenders) > 1 else 0
     for contender in ranked[kept:]:
         if len(contenders) > 1:
