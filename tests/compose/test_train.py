@@ -133,6 +133,38 @@ def test_forms_of_a_student_are_built_and_judged_in_its_place() -> None:
     assert name_of(choice).endswith("+ onnx")
 
 
+class Forming(School):
+    """A world in which each form of a student is twice as fast as the student, and loses as much."""
+
+    def outcome(self, action: Action) -> Outcome | Answered:
+        if isinstance(action, Build) and len(action.recipe.steps) == 2:
+            taught = str(Recipe(steps=action.recipe.steps[:1]))
+            self.speed[str(action.recipe)] = 2 * self.speed[taught]
+            self.loss[str(action.recipe)] = self.loss[taught]
+        return super().outcome(action)
+
+
+def test_early_rungs_build_one_form_and_the_last_all() -> None:
+    def forms(made: Variant) -> tuple[Recipe, ...]:
+        return tuple(made.recipe.then(Step(technique=name)) for name in ("b", "a"))
+
+    world = Forming({"original": 100, "a": 200, "small": 900, "wide": 500}, loss={"small": 0.2, "wide": 0.3})
+    choice = world.run(facts(A, train_s=120, trainings=(SMALL, WIDE), next_recipes=forms))
+    built = [action.recipe for action in world.asked if isinstance(action, Build) and len(action.recipe.steps) == 2]
+    assert [(untimed(str(recipe)), recipe.steps[-1].technique) for recipe in built] == [
+        ("small", "a"), ("wide", "a"), ("small", "b"), ("small", "a"),
+    ]  # fmt: skip
+    assert untimed(name_of(choice)) == "small"
+
+
+def test_what_is_best_for_its_speed_goes_on_before_what_loses_less_and_is_slower() -> None:
+    speed = {"fast": 3000, "middle": 1500, "slow": 900, "less": 1400, "least": 800, "none": 700}
+    loss = {"fast": 5, "middle": 2, "slow": 0.5, "less": 2.2, "least": 0.6, "none": 0.7}
+    world = School({"original": 100, **speed}, loss=loss)
+    world.run(facts(train_s=360, trainings=tuple(map(step, speed))))
+    assert {name for name in speed if len(seconds_of(world, name)) > 1} == {"slow", "middle"}
+
+
 SPEEDS = {"original": 100.0, "a": 1000.0, "small": 3000.0}
 
 
