@@ -27,6 +27,8 @@ from equipoise.train.precision import autocast, faster_precision
 Array = NDArray[Any]
 LOOKS = 12
 """Times that a training looks at the search rows, evenly spread over its time."""
+LOOK_SHARE = 0.1
+"""Share of its time that it looks at most: a short training looks less often."""
 ANSWER_BATCH = 256
 PLATEAU_LOOKS = 5
 """Looks in a row without a better loss or quality after which more time would change nothing."""
@@ -144,6 +146,7 @@ class Fit:
         pace, plateau = Pace(), _Plateau()
         self._choose_precision()
         begin_steps, begin_s, looked, reserve_s = self._steps, run.elapsed_s, 0, kept_s
+        next_look_s = 0.0
         loss = torch.zeros((), device=self.device)
         counted = 0
         while self._steps < most_steps and run.left_s > reserve_s:
@@ -155,12 +158,13 @@ class Fit:
             loss += self._step(self._batch(), self.precision)
             self._steps += 1
             counted += 1
-            if pace.progress * LOOKS >= looked + 1:
+            if pace.progress * LOOKS >= looked + 1 and run.elapsed_s >= next_look_s:
                 looked = int(pace.progress * LOOKS + 1e-9)
                 before_s = run.elapsed_s
                 if self._look(run, float(loss) / counted, most_steps, plateau, share == 1.0):
                     return True
-                reserve_s = kept_s + 1.2 * (run.elapsed_s - before_s)
+                look_s = run.elapsed_s - before_s
+                reserve_s, next_look_s = kept_s + 1.2 * look_s, run.elapsed_s + look_s / LOOK_SHARE
                 loss, counted = torch.zeros_like(loss), 0
         if counted:
             self._look(run, float(loss) / counted, most_steps, plateau, share == 1.0)
