@@ -20,6 +20,7 @@ from equipoise.endpoint.protocol import HttpProtocol
 from equipoise.endpoint.rest import Rest
 from equipoise.serve import Engine, load_plan
 from equipoise.serve.events import BatchEnd, RequestEnd
+from equipoise.serve.lull import LULL_S
 
 PROGRAM = str(Path(__file__).resolve())
 
@@ -51,7 +52,7 @@ class Notes:
 async def serve(name: str, folder: Path, port: int, notes: Notes) -> None:
     """Answer until SIGTERM."""
     with bound_socket("127.0.0.1", port) as listening:
-        async with Engine([load_plan(folder, name)], [notes]) as engine:
+        async with Engine([load_plan(folder, name)], [notes], lull_s=LULL_S) as engine:
             config = uvicorn.Config(
                 Rest(engine), http=HttpProtocol, ws="none", lifespan="off", log_level="warning", access_log=False
             )

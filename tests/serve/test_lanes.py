@@ -76,7 +76,7 @@ def test_a_batch_is_computed_where_it_is_told_to_and_ends_in_a_later_turn(
     pieces = [({"x": np.ones((1, 2))}, None), ({"x": np.zeros((2, 2))}, None)]
 
     async def main() -> None:
-        lanes = Lanes("m", [[stage]], Lull(CoreBudget(1)))
+        lanes = Lanes("m", [[stage]], Lull(CoreBudget(1), 0.0))
         ended: asyncio.Future[list[Asked]] = asyncio.get_running_loop().create_future()
         lanes.start(0, pieces, 0.0, lambda lane, found: ended.set_result(found), here=here)
         assert not ended.done()

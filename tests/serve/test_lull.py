@@ -5,18 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 
-import pytest
-
-from equipoise.serve import lull as module
 from equipoise.serve.cores import CoreBudget
-from equipoise.serve.lull import Lull
+from equipoise.serve.lull import SETTLING_TURNS, Lull
 
 FOREVER_S = 60.0
-
-
-@pytest.fixture(autouse=True)
-def without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LULL_S", FOREVER_S)
 
 
 async def turns() -> None:
@@ -30,7 +22,7 @@ def taken(cores: CoreBudget) -> None:
 
 def test_a_batch_that_ends_ends_the_wait() -> None:
     cores = CoreBudget(1)
-    waits = Lull(cores)
+    waits = Lull(cores, FOREVER_S)
     taken(cores)
     ended = threading.Timer(0.05, waits.batch_ended)
 
@@ -45,7 +37,7 @@ def test_a_batch_that_ends_ends_the_wait() -> None:
 
 def test_a_batch_that_ended_just_before_ends_it_too() -> None:
     cores = CoreBudget(1)
-    waits = Lull(cores)
+    waits = Lull(cores, FOREVER_S)
     taken(cores)
 
     async def main() -> None:
@@ -57,10 +49,9 @@ def test_a_batch_that_ended_just_before_ends_it_too() -> None:
     asyncio.run(main())
 
 
-def test_what_the_loop_knows_of_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LULL_S", 0.02)
+def test_what_the_loop_knows_of_ends_no_wait() -> None:
     cores = CoreBudget(1)
-    waits = Lull(cores)
+    waits = Lull(cores, 0.02)
     taken(cores)
 
     async def main() -> None:
@@ -69,7 +60,8 @@ def test_what_the_loop_knows_of_ends_no_wait(monkeypatch: pytest.MonkeyPatch) ->
         waits.taken_in()
         waits.arrived()
         began_s = loop.time()
-        await turns()
+        for _ in range(SETTLING_TURNS):
+            await turns()
         assert loop.time() - began_s >= 0.015
 
     asyncio.run(main())
@@ -77,7 +69,7 @@ def test_what_the_loop_knows_of_ends_no_wait(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_it_waits_only_while_no_core_is_free() -> None:
     cores = CoreBudget(2)
-    waits = Lull(cores)
+    waits = Lull(cores, FOREVER_S)
     assert cores.share(1, lambda: None).take(0.0)
 
     async def main() -> None:
@@ -87,6 +79,67 @@ def test_it_waits_only_while_no_core_is_free() -> None:
         assert second.take(0.0)
         waits.arrived()
         second.give()  # before its turn came
+        await turns()
+
+    asyncio.run(main())
+
+
+def test_answers_of_a_batch_that_ended_leave_before_it_waits() -> None:
+    cores = CoreBudget(1)
+    waits = Lull(cores, FOREVER_S)
+    taken(cores)
+    written = threading.Event()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        answer.add_done_callback(lambda _: loop.call_soon(written.set))
+
+        def ended() -> None:
+            waits.taken_in()
+            answer.set_result(None)  # and the next batch begins: no core is free
+
+        def next_ends() -> None:
+            assert written.wait(FOREVER_S)
+            waits.batch_ended()
+
+        waits.batch_ended()
+        loop.call_soon(ended)
+        waits._unheard.clear()  # as where the request came just before the batch ended
+        waits.arrived()
+        waits._unheard.append(None)
+        thread = threading.Thread(target=next_ends)
+        thread.start()
+        while thread.is_alive():
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_of_two_batches_that_end_none_is_overheard() -> None:
+    cores = CoreBudget(1)
+    waits = Lull(cores, FOREVER_S)
+    taken(cores)
+
+    async def main() -> None:
+        waits.arrived()
+        waits.batch_ended()
+        waits.batch_ended()  # by another thread, before the loop knows of the first
+        waits.taken_in()
+        for _ in range(SETTLING_TURNS + 1):
+            await turns()
+        waits.taken_in()
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_has_other_work_is_never_stopped() -> None:
+    cores = CoreBudget(1)
+    waits = Lull(cores, 0.0)
+    taken(cores)
+
+    async def main() -> None:
+        waits.arrived()
         await turns()
 
     asyncio.run(main())

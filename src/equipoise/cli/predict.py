@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 
@@ -51,7 +53,16 @@ def predict(bundle: Path, data: Path, out: Path | None, columns: str | None, as_
 
 
 def _json_lines(answers: Path) -> str:
-    """Rows of a Parquet file, an object a line."""
+    """Rows of a Parquet file, an object a line; null for what is no number in JSON, NaN and infinity."""
     import pyarrow.parquet
 
-    return "".join(f"{json.dumps(row)}\n" for row in pyarrow.parquet.read_table(answers).to_pylist())
+    rows = pyarrow.parquet.read_table(answers).to_pylist()
+    return "".join(f"{json.dumps(_in_json(row), allow_nan=False)}\n" for row in rows)
+
+
+def _in_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _in_json(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_in_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -16,7 +16,7 @@ from equipoise.errors import BaselineError
 SCREEN_BATCHES = (1, 8, 32, 128)
 BUILD_UNTIL, SCREEN_UNTIL = 0.45, 0.58
 """Shares of the budget after which nothing more is built, and nothing more is screened."""
-UNTRAINED_SHARE, TRAIN_UNTIL = 0.5, 0.64
+UNTRAINED_SHARE, TRAIN_UNTIL = 0.5, 0.58
 """Where others are trained: the part of that for forms that need no training, and the share of the budget after which
 no student is begun."""
 SEARCH_SHARE, CERTIFY_SHARE = 0.06, 0.12

@@ -35,12 +35,14 @@ class Contender:
     Attributes:
         recipe: Without a time.
         train_s: Seconds its last training had.
+        variant: What came of it; null before there was one.
         best: Its fastest form that is likely to pass, else the one that comes nearest; null before one was judged.
         finished: Whether more time would change nothing.
     """
 
     recipe: Recipe
     train_s: float = 0.0
+    variant: Variant | None = None
     best: Screened | None = None
     finished: bool = False
 
@@ -56,6 +58,8 @@ def train(state: SearchState) -> Generator[Action, Reply, None]:
         for contender in contenders:
             left_s = state.facts.train_s - state.trained_s - AROUND_TRAINING_S
             if min(left_s, seconds) < LEAST_TRAINING_S:
+                if contender.variant is not None and not state.phase_is_over(TRAIN_UNTIL):
+                    yield from _judge(state, contender, contender.variant, all_forms=True)
                 _give_up(state, contender, "not tried: the training time ended first; more --train-minutes would")
             elif state.phase_is_over(TRAIN_UNTIL):
                 _give_up(state, contender, "not tried: the budget ended first; a larger --budget would try it")
@@ -73,13 +77,21 @@ def _seconds_each(state: SearchState, count: int) -> float:
 
 def _train(state: SearchState, contender: Contender, seconds: float, *, last: bool) -> Generator[Action, Reply, None]:
     variant = yield from state.ask(Build(recipe=contender.recipe.training_for(seconds)))
-    contender.best, contender.train_s = None, seconds
+    contender.variant, contender.best, contender.train_s = None, None, seconds
     if not isinstance(variant, Variant):
         state.note(variant)
         contender.finished = True
         return
+    contender.variant = variant
     contender.finished = variant.training is not None and variant.training.finished
-    forms = yield from (_forms if last or contender.finished else _first_form)(state, variant)
+    yield from _judge(state, contender, variant, all_forms=last or contender.finished)
+
+
+def _judge(
+    state: SearchState, contender: Contender, variant: Variant, *, all_forms: bool
+) -> Generator[Action, Reply, None]:
+    """Time and judge a student on the search split, in one form or in all."""
+    forms = yield from (_forms if all_forms else _first_form)(state, variant)
     judged: list[Screened] = []
     for config in forms:
         screened = yield from screen_config(state, config)
@@ -103,17 +115,28 @@ def _forms(state: SearchState, variant: Variant) -> Generator[Action, Reply, lis
 def _first_form(state: SearchState, variant: Variant) -> Generator[Action, Reply, list[Config]]:
     """A student as the best that needs no training is served: converted by the same last step, in the same runtime."""
     model = _best_untrained(state).config.configs[0]
-    made = variant
-    for recipe in state.facts.next_recipes(variant):
-        if model.recipe.steps and recipe.steps[-1] == model.recipe.steps[-1]:
-            outcome = yield from state.ask(Build(recipe=recipe))
-            if isinstance(outcome, Variant):
-                made = outcome
-            else:
-                state.note(outcome)
-    configs = state.facts.configs_of(made)
-    alike = [each for each in configs if (each.runtime, each.precision) == (model.runtime, model.precision)]
-    return list(alike or configs)[:1]
+    recipes = state.facts.next_recipes(variant)
+    alike = [recipe for recipe in recipes if _same_technique(recipe, model.recipe)]
+    if recipes and not alike and model.variant.quantized:
+        return (yield from _forms(state, variant))
+    made = [variant]
+    for recipe in alike[:1]:
+        outcome = yield from state.ask(Build(recipe=recipe))
+        if isinstance(outcome, Variant):
+            made.insert(0, outcome)
+        else:
+            state.note(outcome)
+    configs = [config for each in made for config in state.facts.configs_of(each)]
+    same = [each for each in configs if (each.runtime, each.precision) == (model.runtime, model.precision)]
+    return (same or configs)[:1]
+
+
+def _same_technique(one: Recipe, other: Recipe) -> bool:
+    """Whether the last steps of two recipes are of one technique, for one runtime."""
+    if not one.steps or not other.steps:
+        return False
+    last, its = one.steps[-1], other.steps[-1]
+    return last.technique == its.technique and last.parameters.get("target") == its.parameters.get("target")
 
 
 def _ranked(state: SearchState, rivals: Iterable[Screened]) -> list[Screened]:

@@ -29,6 +29,7 @@ from equipoise.host.environment import memory_bytes
 from equipoise.observe.statistics import Statistics
 from equipoise.serve.engine import Engine
 from equipoise.serve.loading import LoadedPlan
+from equipoise.serve.lull import LULL_S
 from equipoise.serve.repository import Repository
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ async def _serve(
     seen: Observability,
 ) -> None:
     statistics, plans = Statistics(), list(plans)
-    async with Engine(plans, observers=[statistics, *seen.observers]) as engine:
+    async with Engine(plans, observers=[statistics, *seen.observers], lull_s=LULL_S) as engine:
         gate = Gate(settings.keys, admin=settings.admin)
         repository = Repository(_sources(plans), engine, settings.workers) if settings.admin else None
         rest = Rest(engine, _limits(), statistics=statistics, repository=repository, gate=gate, log=log)

@@ -59,7 +59,7 @@ class OpenedModels:
         key = (config.content_digest, settings)
         if self._kept is None or self._kept[0] != key:
             self.close()
-            child = self._open(config, settings, remaining_s)
+            child = self._open(config, settings, remaining_s, memory_cap_bytes=self.memory_cap(config))
             try:
                 if isinstance(config, Config):  # the parts of a composition were checked each
                     self._check(config, child, remaining_s)
@@ -80,25 +80,27 @@ class OpenedModels:
         self._checks[variant.artifact] = answers
 
     def ask_alone(self, config: Config, rows: Rows, batch: int, remaining_s: float) -> dict[str, Array]:
-        """Answers whose speed does not count: all cores for one batch at a time."""
+        """Answers whose speed and memory do not count: all cores for one batch at a time."""
         settings = Settings(
             runtime=config.runtime, precision=config.precision, threads=self._material.cores, replicas=1, batch=1
         )
-        with self._open(config, settings, remaining_s) as child:
+        with self._open(config, settings, remaining_s, memory_cap_bytes=None) as child:
             return answers_of(child, rows, batch, max(5.0, remaining_s))
 
     def memory_cap(self, config: Servable) -> int | None:
         """The brief's limit, for everything but the baseline, which must be measured whatever it takes."""
         return None if config == self._material.baseline else self._material.limits.memory_bytes
 
-    def _open(self, config: Servable, settings: Settings, remaining_s: float) -> Sandbox:
+    def _open(
+        self, config: Servable, settings: Settings, remaining_s: float, *, memory_cap_bytes: int | None
+    ) -> Sandbox:
         return open_child(
             config,
             settings,
             self._sample,
             self._study,
             f"run-{config.content_digest[:16]}",
-            memory_cap_bytes=self.memory_cap(config),
+            memory_cap_bytes=memory_cap_bytes,
             timeout_s=max(5.0, min(remaining_s, OPEN_TIMEOUT_S)),
         )
 

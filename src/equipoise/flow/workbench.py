@@ -245,8 +245,8 @@ class Workbench:
             training=built.training,
         )
         self.study.keep_artifact(folder, built.digest)
-        self._variants[recipe.content_digest] = variant
         self._opened.check_built(variant, parent, built.fidelity, remaining_s)
+        self._variants[recipe.content_digest] = variant
         return variant
 
     def _training(self, recipe: Recipe, remaining_s: float) -> Training | None:

@@ -30,14 +30,17 @@ class Engine:
 
     It knows no transport and does not own the process: no signal, no event loop, no logging is touched. It is made, and
     all of its methods are called, in one event loop's thread; models compute in threads of their own, as many as their
-    plan has lanes, or in worker processes. All plans share the cores that this process may use: a batch starts when
-    there are enough for its threads, first come, first served. An `async with` block ends with all requests answered.
+    plan has lanes, or in worker processes, but for batches that take less time than handing them over does. All plans
+    share the cores that this process may use: a batch starts when there are enough for its threads, first come, first
+    served. An `async with` block ends with all requests answered.
 
     Args:
         plans: What is served; several versions of a name may be. A request that names no version gets the last one that
             was loaded and is still there.
         observers: Are told what becomes of each request and batch.
         cores: Cores for batches; null for all that this process may use.
+        lull_s: Seconds for which the loop may stand still while models have every core (`serve.lull`): for a loop that
+            does nothing else. 0 for not at all.
 
     Raises:
         ValueError: The same version of a name twice.
@@ -50,13 +53,17 @@ class Engine:
     """
 
     def __init__(
-        self, plans: Iterable[LoadedPlan] = (), observers: Sequence[Observer] = (), cores: int | None = None
+        self,
+        plans: Iterable[LoadedPlan] = (),
+        observers: Sequence[Observer] = (),
+        cores: int | None = None,
+        lull_s: float = 0.0,
     ) -> None:
         self._runners: dict[str, dict[str, Runner]] = {}
         self._leaving: dict[asyncio.Task[None], Sequence[Runner]] = {}
         self._audience = Audience(observers)
         self._cores = CoreBudget(cores or usable_cores())
-        self._lull = Lull(self._cores)
+        self._lull = Lull(self._cores, lull_s)
         self._accepting = True
         self._retired = False
         for plan in plans:

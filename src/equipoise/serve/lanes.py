@@ -86,8 +86,9 @@ class Lanes:
         self.free_at_s[lane] = ends_s
         loop, asked = asyncio.get_running_loop(), self._asks[lane][stage]
         if here:
-            loop.call_soon(ended, lane, _found(asked, pieces, self._filling))
+            found = _found(asked, pieces, self._filling)
             self._lull.batch_ended()
+            loop.call_soon(ended, lane, found)
         else:
             self._jobs[lane].put((asked, pieces, loop, ended))
 
@@ -159,9 +160,9 @@ def _compute(lane: int, jobs: SimpleQueue[Job | None], lull: Lull, filling: Mapp
     while (job := jobs.get()) is not None:
         stage, pieces, loop, ended = job
         found = _found(stage, pieces, filling)
+        lull.batch_ended()
         with suppress(RuntimeError):  # the loop is over, and nobody waits any more
             loop.call_soon_threadsafe(ended, lane, found)
-        lull.batch_ended()
         del job, stage, pieces, found
 
 

@@ -2,7 +2,7 @@
 
 Nothing is decided here. At each arrival, end of a batch and end of a wait the functions of `policy/` are asked, those
 that the simulator asks (`compose/fleet.py`), in the same order. All of it runs in the event loop's thread, so that no
-lock is needed; only `serve.lanes.ask` runs in others.
+lock is needed; `serve.lanes.ask` runs in others, but for batches that are over before another thread had begun them.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ PRESSED_S = 0.25
 BRIEF_S = 1e-4
 """A batch that is to take no longer is brief: it is computed in the loop's thread, as handing it to another and back
 would keep the loop, and the client, for longer than the batch does."""
-LATE_S, MOST_LATE = 5e-3, 3
-"""A brief batch that takes longer is late; after so many in a row none of its stage is taken to be brief."""
+LATE_S, MOST_LATE, LATE_MEMORY = 1e-3, 0.25, 0.1
+"""A brief batch that takes longer is late. Where more than this share of a stage's last ten or so are, as after three
+in a row, none of them is taken to be brief any more."""
 NO_ROWS: Rows = np.empty(0, dtype=np.intp)
 
 
@@ -87,7 +88,8 @@ class Runner:
         self._memory = None if plan.cache is None else Memory(plan.cache, digest, loaded.name, loaded.version)
         self._alarm = Alarm(weakly(self._start))
         self._pressed_until_s = 0.0
-        self._late_in_a_row = [MOST_LATE if isinstance(loaded.opened, Crew) else 0 for _ in plan.all_stages]
+        self._in_process = not isinstance(loaded.opened, Crew)
+        self._late_share = [0.0 for _ in plan.all_stages]
         self._closed = False
         self._open = 0
         self._idle = asyncio.Event()
@@ -326,10 +328,11 @@ class Runner:
             work.queued_s += now_s - work.since_s
             work.since_s = now_s
         pieces = [(work.feeds, work.left) for work in works]
-        here = ends_s - now_s <= BRIEF_S and self._late_in_a_row[stage] < MOST_LATE
+        here = self._in_process and ends_s - now_s <= BRIEF_S and self._late_share[stage] <= MOST_LATE
         self._lanes.start(stage, pieces, ends_s, partial(self._ended, stage, works, rows, now_s), here=here)
         if here:
-            self._late_in_a_row[stage] = self._late_in_a_row[stage] + 1 if monotonic() - now_s > LATE_S else 0
+            late = monotonic() - now_s > LATE_S
+            self._late_share[stage] += LATE_MEMORY * (late - self._late_share[stage])
 
     def _ended(self, stage: int, works: list[Work], rows: int, start_s: float, lane: int, found: list[Asked]) -> None:
         now_s = monotonic()

@@ -65,6 +65,9 @@ def graph_of(program: Any) -> fx.GraphModule:
         if node.op == "call_module" and node.target == "_guards_fn":
             graph.erase_node(node)
     graph.set_codegen(fx.graph.CodeGen())
+    for node in graph.nodes:
+        if node.target is torch.ops.aten.view.default:  # which asks for an order in memory that training may change
+            node.target = torch.ops.aten.reshape.default
     made: dict[str, str] = {}
     layers: dict[str, nn.Module] = {}
     for node in list(graph.nodes):

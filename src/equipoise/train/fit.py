@@ -28,7 +28,7 @@ Array = NDArray[Any]
 LOOKS = 12
 """Times that a training looks at the search rows, evenly spread over its time."""
 LOOK_SHARE = 0.1
-"""Share of its time that it looks at most: a short training looks less often."""
+"""After a look it trains for so long that looking took this share of the time: a short training looks less often."""
 ANSWER_BATCH = 256
 PLATEAU_LOOKS = 5
 """Looks in a row without a better loss or quality after which more time would change nothing."""
