@@ -1,19 +1,20 @@
 """Training: short trainings of everything that is worth one, then longer ones of what came out best.
 
 Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943): each rung has an equal part of the training time
-that is left, shared evenly among those who are still in it, and the better third go on. A student's speed does not
-change with training, so one that is no faster than the best plan that needs no training goes no further, however good
-it becomes. Until the last rung each is judged in one form, that in which the model itself came out best: to build all
-of them takes longer than a short training.
+that is left, shared evenly among those who are still in it, and the third that promises most goes on. A student's speed
+does not change with training, so one that is no faster than the best plan that needs no training goes no further,
+however good it becomes. Until the last rung each is judged in one form, that in which the model itself came out best:
+to build all of them takes longer than a short training.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, field
 
 from equipoise.compose.actions import Action, Build, Reply
+from equipoise.compose.promise import chance_to_pass
 from equipoise.compose.screen import LIKELY_POWER, TRAIN_UNTIL, screen_config
 from equipoise.compose.servable import Config
 from equipoise.compose.state import Screened, SearchState
@@ -26,6 +27,8 @@ LEAST_TRAINING_S = 10.0
 AROUND_TRAINING_S = 3.0
 """About what each training takes besides: a process, opening the model, saving the student."""
 USEFUL_SPEED = 1.05
+LEFT_SHARE = 0.5
+"""About what one that goes on to the end has of the training time that is left."""
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Contender:
         variant: What came of it; null before there was one.
         best: Its fastest form that is likely to pass, else the one that comes nearest; null before one was judged.
         finished: Whether more time would change nothing.
+        curve: What it lost after each earlier rung: seconds trained, and the loss.
     """
 
     recipe: Recipe
@@ -45,6 +49,7 @@ class Contender:
     variant: Variant | None = None
     best: Screened | None = None
     finished: bool = False
+    curve: list[tuple[float, float]] = field(default_factory=list)
 
 
 def train(state: SearchState) -> Generator[Action, Reply, None]:
@@ -97,7 +102,7 @@ def _judge(
         screened = yield from screen_config(state, config)
         judged += [] if screened is None else [screened]
     if judged:
-        contender.best = _ranked(state, judged)[0]
+        contender.best = max(judged, key=lambda each: _promise(state, contender, each))
 
 
 def _forms(state: SearchState, variant: Variant) -> Generator[Action, Reply, list[Config]]:
@@ -139,39 +144,26 @@ def _same_technique(one: Recipe, other: Recipe) -> bool:
     return last.technique == its.technique and last.parameters.get("target") == its.parameters.get("target")
 
 
-def _ranked(state: SearchState, rivals: Iterable[Screened]) -> list[Screened]:
-    """What is likely to pass first, by its speed; then what fewer are better than in speed and loss at once.
+def _promise(state: SearchState, contender: Contender, screened: Screened) -> float:
+    """What a longer training of a student is worth: halvings of the cost, times the chance that it passes by then.
 
-    A short training says little of how good a student becomes. The fast ones lose the most then, and the good ones are
-    the slow ones: those that are best for their speed, or fastest for their loss, are worth a longer one.
+    A short training by itself says little: all lose far more than the margin, the fast ones most.
     """
-    figures = [(each, state.rows_per_s(each), _loss(each)) for each in rivals]
-
-    def key(figure: tuple[Screened, float, float]) -> tuple[bool, float, float]:
-        screened, speed, loss = figure
-        if state.power(screened) >= LIKELY_POWER:
-            return False, -speed, loss
-        better = sum(
-            other_speed >= speed and other_loss <= loss and (other_speed, other_loss) != (speed, loss)
-            for _, other_speed, other_loss in figures
-        )
-        return True, better, loss
-
-    return [screened for screened, _, _ in sorted(figures, key=key)]
-
-
-def _loss(screened: Screened) -> float:
-    """What it lost on the search rows; infinite where that has no figure."""
-    judgement = screened.judgement
-    if judgement is None:
-        return 0.0
-    return math.inf if judgement.main.difference is None else judgement.main.difference.value
+    faster = state.rows_per_s(screened) / state.rows_per_s(_best_untrained(state))
+    chance = state.power(screened)
+    if screened.judgement is not None:
+        test = screened.judgement.main
+        loss = 0.0 if test.difference is None else test.difference.value
+        by_then_s = contender.train_s + LEFT_SHARE * (state.facts.train_s - state.trained_s)
+        curve = [*contender.curve, (contender.train_s, loss)]
+        chance = max(chance, chance_to_pass(test, curve, by_then_s, state.rows_certify) or 0.0)
+    return chance * math.log(faster)
 
 
 def _going_on(state: SearchState, contenders: list[Contender]) -> list[Contender]:
     """Those worth a longer training: unfinished, faster than what needs none, and among the better third."""
     fastest = _best_untrained(state)
-    rivals: dict[str, Contender] = {}
+    rivals: list[tuple[float, Contender]] = []
     for contender in contenders:
         if contender.best is None or contender.finished:
             continue
@@ -179,13 +171,15 @@ def _going_on(state: SearchState, contenders: list[Contender]) -> list[Contender
             name = fastest.config.name
             _give_up(state, contender, f"not trained longer: no faster than {name}, which needs no training")
             continue
-        rivals[contender.best.config.name] = contender
-    best = [contender.best for contender in rivals.values() if contender.best is not None]
-    ranked = [rivals[screened.config.name] for screened in _ranked(state, best)]
+        rivals.append((_promise(state, contender, contender.best), contender))
+        judgement = contender.best.judgement
+        if judgement is not None and judgement.main.difference is not None:
+            contender.curve.append((contender.train_s, judgement.main.difference.value))
+    ranked = [contender for _, contender in sorted(rivals, key=lambda pair: pair[0], reverse=True)]
     kept = math.ceil(len(contenders) / KEPT_SHARE) if len(contenders) > 1 else 0
     for contender in ranked[kept:]:
         if len(contenders) > 1:
-            _give_up(state, contender, "not trained longer: others came out better after as long")
+            _give_up(state, contender, "not trained longer: others promised more after as long")
     return ranked[:kept]
 
 
