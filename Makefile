@@ -39,6 +39,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/simulator.py
 	$(BIN)/python benchmarks/optimizers/run.py
 	$(BIN)/python benchmarks/engines/run.py
+	$(BIN)/python benchmarks/sparse_weights.py
 
 bench-serving: $(VENV)/.dev
 	$(BIN)/python benchmarks/serving/peers.py
