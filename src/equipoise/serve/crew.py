@@ -33,6 +33,8 @@ HEALTHY_S = 60.0
 """A process that lived this long died of something new: it is started again as if it were the first time."""
 HUNG_S = 60.0
 """A process that has not answered a batch for so long has hung, and is killed."""
+LOOKS = 4
+"""Times in that time that one is looked for."""
 STDERR = 2
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class _Life:
         began_s: Since when it computes, on the monotonic clock.
         mourned: Set once the plan's owner was told that it is dead.
         end: How it died.
+        asked_s: When each lane was asked that has not answered yet, on the same clock.
     """
 
     process: subprocess.Popen[bytes]
@@ -65,6 +68,12 @@ class _Life:
     began_s: float = field(default_factory=time.monotonic)
     mourned: threading.Event = field(default_factory=threading.Event)
     end: str = ""
+    asked_s: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def waited_s(self) -> float:
+        """For how long it has owed an answer."""
+        return max((time.monotonic() - at_s for at_s in self.asked_s.copy().values()), default=0.0)
 
 
 class Crew:
@@ -159,6 +168,7 @@ class _Worker:
         """Have a process from now on, until it is closed: whenever it dies it is missed, and another is started."""
         facts = self.start()
         threading.Thread(target=self._keep, name="equipoise-worker", daemon=True).start()
+        threading.Thread(target=self._look_for_hung, name="equipoise-hung", daemon=True).start()
         return facts
 
     def start(self) -> Facts:
@@ -206,11 +216,11 @@ class _Worker:
         life = self._life
         assert life is not None
         try:
+            life.asked_s[lane] = time.monotonic()
             life.lanes[lane].send((stage, feeds))
-            reply = life.lanes[lane].receive(keep=True, within_s=HUNG_S)
-        except Exception as error:  # whatever it was, the next reply in this lane could be that of another batch
-            if isinstance(error, TimeoutError):
-                life.end = f"it had not answered for {HUNG_S:g} s, and was killed"
+            reply = life.lanes[lane].receive(keep=True)
+            del life.asked_s[lane]
+        except Exception:  # whatever it was, the next reply in this lane could be that of another batch
             life.process.kill()
             life.mourned.wait()
             raise Unavailable(f"the worker process that computed it died ({life.end})") from None
@@ -255,6 +265,13 @@ class _Worker:
             _let_go(life.process)
             while self._life is life and not self._closed.wait(restart_wait_s(deaths)):
                 deaths += not self._started_again()
+
+    def _look_for_hung(self) -> None:
+        while not self._closed.wait(HUNG_S / LOOKS):
+            life = self._life
+            if life is not None and not life.mourned.is_set() and life.waited_s > HUNG_S:
+                life.end = f"it had not answered for {HUNG_S:g} s, and was killed"
+                life.process.kill()
 
     def _started_again(self) -> bool:
         try:

@@ -67,20 +67,16 @@ class Channel:
         places = self._mine.put(large) if large else []
         self._pipe.send_bytes(b"".join([COUNT.pack(len(places)), *(PLACE.pack(*place) for place in places), body]))
 
-    def receive(self, *, keep: bool, within_s: float | None = None) -> Any:
+    def receive(self, *, keep: bool) -> Any:
         """Wait for a message.
 
         Args:
             keep: Whether its arrays are used after the next one was sent or received: then they are copied.
-            within_s: Longest wait; null for as long as it takes.
 
         Raises:
-            TimeoutError: None came in time.
             EOFError: Nobody will send one.
             OSError: The pipe broke.
         """
-        if within_s is not None and not self._pipe.poll(within_s):
-            raise TimeoutError
         data = memoryview(self._pipe.recv_bytes())
         (count,) = COUNT.unpack_from(data)
         start = COUNT.size + count * PLACE.size
