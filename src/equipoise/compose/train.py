@@ -118,14 +118,11 @@ def _forms(state: SearchState, variant: Variant) -> Generator[Action, Reply, lis
 
 
 def _first_form(state: SearchState, variant: Variant) -> Generator[Action, Reply, list[Config]]:
-    """A student as the best that needs no training is served: converted by the same last step, in the same runtime."""
+    """A student as the best that needs no training is served: converted alike where it can be, in the same runtime."""
     model = _best_untrained(state).config.configs[0]
-    recipes = state.facts.next_recipes(variant)
-    alike = [recipe for recipe in recipes if _same_technique(recipe, model.recipe)]
-    if recipes and not alike and model.variant.quantized:
-        return (yield from _forms(state, variant))
     made = [variant]
-    for recipe in alike[:1]:
+    recipe = _most_alike(state.facts.next_recipes(variant), model.variant)
+    if recipe is not None:
         outcome = yield from state.ask(Build(recipe=recipe))
         if isinstance(outcome, Variant):
             made.insert(0, outcome)
@@ -136,12 +133,18 @@ def _first_form(state: SearchState, variant: Variant) -> Generator[Action, Reply
     return (same or configs)[:1]
 
 
-def _same_technique(one: Recipe, other: Recipe) -> bool:
-    """Whether the last steps of two recipes are of one technique, for one runtime."""
-    if not one.steps or not other.steps:
-        return False
-    last, its = one.steps[-1], other.steps[-1]
-    return last.technique == its.technique and last.parameters.get("target") == its.parameters.get("target")
+def _most_alike(recipes: tuple[Recipe, ...], model: Variant) -> Recipe | None:
+    """The recipe whose last step is most like a model's; null where none is and the model is not quantised."""
+    if not recipes or not model.recipe.steps:
+        return None
+    wanted = model.recipe.steps[-1]
+
+    def unlike(recipe: Recipe) -> tuple[bool, bool]:
+        last = recipe.steps[-1]
+        return last.technique != wanted.technique, last.parameters.get("target") != wanted.parameters.get("target")
+
+    best = min(recipes, key=unlike)
+    return best if best.steps[-1].technique == wanted.technique or model.quantized else None
 
 
 def _promise(state: SearchState, contender: Contender, screened: Screened) -> float:
