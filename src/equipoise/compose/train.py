@@ -70,7 +70,7 @@ def train(state: SearchState) -> Generator[Action, Reply, None]:
                 _give_up(state, contender, "not tried: the budget ended first; a larger --budget would try it")
             else:
                 last = len(contenders) == 1
-                yield from _train(state, contender, min(left_s, contender.train_s + seconds), last=last)
+                yield from _train(state, contender, contender.train_s + min(left_s, seconds), last=last)
         contenders = _going_on(state, contenders)
 
 
