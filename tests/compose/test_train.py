@@ -30,6 +30,8 @@ class School(World):
     done_after: dict[str, float] = field(default_factory=dict)
     trained: list[tuple[str, float]] = field(default_factory=list)
     trained_s: float = 0.0
+    resuming: frozenset[str] = frozenset()
+    kept_s: dict[str, float] = field(default_factory=dict)
 
     def run(self, facts: SearchFacts) -> Choice:
         search = solve(facts)
@@ -50,7 +52,9 @@ class School(World):
             name = untimed(str(recipe))
             self.trained.append((name, recipe.last_train_s))
             spent_s = min(recipe.last_train_s, self.done_after.get(name, recipe.last_train_s))
-            self.trained_s += spent_s
+            resumed_s = self.kept_s.get(name, 0.0) if name in self.resuming else 0.0
+            self.trained_s += spent_s - resumed_s
+            self.kept_s[name] = spent_s
             self.speed[str(recipe)] = self.speed[name]
             self.loss[str(recipe)] = self.loss.get(name, 0.0) / spent_s
             record = TrainingRecord(
@@ -79,6 +83,13 @@ def test_the_better_ones_are_trained_for_longer_and_all_within_the_budget() -> N
     assert max(world.trained, key=lambda pair: pair[1])[0] == "small"
     assert world.trained_s <= 120
     assert untimed(name_of(choice)) == "small"
+
+
+def test_the_last_one_has_all_the_time_that_is_left_where_it_goes_on_from_a_shorter_training() -> None:
+    resuming = frozenset({"small", "wide"})
+    world = School({"original": 100, "small": 900, "wide": 300}, loss={"small": 0.5, "wide": 0.6}, resuming=resuming)
+    world.run(facts(train_s=120, trainings=(SMALL, WIDE), resuming=resuming))
+    assert 110 < world.trained_s <= 120
 
 
 def test_what_is_done_is_not_trained_again() -> None:

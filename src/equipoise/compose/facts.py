@@ -81,6 +81,7 @@ class SearchFacts:
         form: What the judged output holds; null where answers cannot be put together: several labels a row, or a
             person's own metric.
         reshaping: Techniques whose result is another model, with errors of its own.
+        resuming: Techniques whose longer trainings go on from shorter ones.
         reverting: Techniques that can leave their worst layers as they were (parameter `ignore_worst`).
         compiling: Runtimes that compile for long before they answer, and so come behind all others.
     """
@@ -107,6 +108,7 @@ class SearchFacts:
     repeats: Repeats | None = None
     form: AnswerForm | None = None
     reshaping: frozenset[str] = frozenset()
+    resuming: frozenset[str] = frozenset()
     reverting: frozenset[str] = frozenset()
     compiling: frozenset[str] = frozenset()
     refused: tuple[Failure, ...] = ()

@@ -70,8 +70,14 @@ def train(state: SearchState) -> Generator[Action, Reply, None]:
                 _give_up(state, contender, "not tried: the budget ended first; a larger --budget would try it")
             else:
                 last = len(contenders) == 1
-                yield from _train(state, contender, contender.train_s + min(left_s, seconds), last=last)
+                most_s = left_s + (contender.train_s if _resumes(state, contender) else 0.0)
+                yield from _train(state, contender, min(most_s, contender.train_s + seconds), last=last)
         contenders = _going_on(state, contenders)
+
+
+def _resumes(state: SearchState, contender: Contender) -> bool:
+    """Whether a longer training of it costs the difference alone."""
+    return contender.recipe.steps[-1].technique in state.facts.resuming
 
 
 def _seconds_each(state: SearchState, count: int) -> float:

@@ -68,6 +68,7 @@ class Technique(Protocol):
         data_use: What it reads of the calibrate split, or of the training rows where it trains.
         trains: Whether it trains (see `compress.training`): it is then proposed only in a study with a training budget,
             and each of its steps is given the parameter `train_s`, the seconds it may take.
+        resumes: Whether a longer training goes on from a shorter one of the same step, and so costs the difference.
         reverts_layers: Whether its parameter `ignore_worst` leaves so many of its worst layers as they were; the search
             raises it while quality is short.
         reshapes: Whether its result is another model for the same job, with errors of its own: fewer trees, another
@@ -79,6 +80,7 @@ class Technique(Protocol):
     data_use: ClassVar[DataUse]
     fidelity: ClassVar[Fidelity]
     trains: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
     reverts_layers: ClassVar[bool] = False
     reshapes: ClassVar[bool] = False
 

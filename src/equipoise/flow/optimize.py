@@ -303,10 +303,9 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         else WantedDistrust(quality.distrust, quality.distrust_below or TRUSTED_FROM, quality.distrust_default),
         repeats=prepared.repeats,
         form=prepared.composable_form,
-        reshaping=frozenset(name for name, technique in techniques().items() if getattr(technique, "reshapes", False)),
-        reverting=frozenset(
-            name for name, technique in techniques().items() if getattr(technique, "reverts_layers", False)
-        ),
+        reshaping=_techniques_that("reshapes"),
+        resuming=_techniques_that("resumes"),
+        reverting=_techniques_that("reverts_layers"),
         compiling=frozenset(name for name, runtime in runtimes().items() if getattr(runtime, "compiles", False)),
     )
 
@@ -383,3 +382,8 @@ def _leave_nothing(folder: Path, existed: bool) -> None:
     shutil.rmtree(folder / STUDY, ignore_errors=True)
     if not existed:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _techniques_that(do: str) -> frozenset[str]:
+    """Names of the techniques that say they do something."""
+    return frozenset(name for name, technique in techniques().items() if getattr(technique, do, False))

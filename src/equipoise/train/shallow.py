@@ -28,6 +28,7 @@ class Shallow:
     data_use: ClassVar[DataUse] = "unlabelled"
     fidelity: ClassVar[Fidelity] = "lossy"
     trains: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
     reshapes: ClassVar[bool] = True
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
