@@ -22,7 +22,14 @@ def altered(values: Any, rows: int, value: Any) -> Any:
     return changed
 
 
-@pytest.mark.parametrize("fidelity", ["exact", "lossy"])
+def test_what_was_taught_need_only_have_the_form() -> None:
+    check_conversion({"logits": LOGITS}, {"logits": LOGITS + 1923}, "taught")
+    for wrong in (LOGITS[:, :1], np.full_like(LOGITS, np.nan), LOGITS.astype(np.int64)):
+        with pytest.raises(ConversionError):
+            check_conversion({"logits": LOGITS}, {"logits": wrong}, "taught")
+
+
+@pytest.mark.parametrize("fidelity", ["exact", "lossy", "taught"])
 def test_the_same_answers_pass(fidelity: Any) -> None:
     source = {"logits": LOGITS, "label": LABELS, "count": np.arange(400), "flag": LOGITS[:, 0] > 0}
     check_conversion(source, {name: values.copy() for name, values in source.items()}, fidelity)

@@ -13,7 +13,7 @@ from equipoise.core.tensor import ModelSpec
 from equipoise.core.variant import DataUse, Format
 from equipoise.preprocess.rows import Rows
 
-Fidelity = Literal["exact", "lossy"]
+Fidelity = Literal["exact", "lossy", "taught"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Technique(Protocol):
             raises it while quality is short.
         reshapes: Whether its result is another model for the same job, with errors of its own: fewer trees, another
             architecture. What only changes precision or the graph leaves a model the same one.
-        fidelity: `exact` where its result must answer like its source to rounding; `lossy` where quality is judged.
+        fidelity: `exact` where its result must answer like its source to rounding; `lossy` where it must be nearer to
+            that than no model at all, and quality is judged; `taught` where quality alone is.
     """
 
     name: ClassVar[str]

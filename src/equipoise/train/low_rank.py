@@ -24,7 +24,7 @@ class LowRank:
 
     name: ClassVar[str] = "low_rank"
     data_use: ClassVar[DataUse] = "unlabelled"
-    fidelity: ClassVar[Fidelity] = "lossy"
+    fidelity: ClassVar[Fidelity] = "taught"
     trains: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
     reshapes: ClassVar[bool] = True

@@ -28,7 +28,7 @@ class Prune:
 
     name: ClassVar[str] = "prune"
     data_use: ClassVar[DataUse] = "unlabelled"
-    fidelity: ClassVar[Fidelity] = "lossy"
+    fidelity: ClassVar[Fidelity] = "taught"
     trains: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
     reshapes: ClassVar[bool] = True

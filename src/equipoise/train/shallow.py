@@ -26,7 +26,7 @@ class Shallow:
 
     name: ClassVar[str] = "shallow"
     data_use: ClassVar[DataUse] = "unlabelled"
-    fidelity: ClassVar[Fidelity] = "lossy"
+    fidelity: ClassVar[Fidelity] = "taught"
     trains: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
     reshapes: ClassVar[bool] = True

@@ -25,7 +25,7 @@ class SmallStudent:
 
     name: ClassVar[str] = "student"
     data_use: ClassVar[DataUse] = "unlabelled"
-    fidelity: ClassVar[Fidelity] = "lossy"
+    fidelity: ClassVar[Fidelity] = "taught"
     trains: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
     reshapes: ClassVar[bool] = True
