@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from equipoise.errors import DeadlineExceeded, NotFound, Overloaded, ServeError, Unavailable
 from equipoise.execute.stages import TRUSTED
-from equipoise.serve import Answer, Engine, load_plan, runner
+from equipoise.serve import Answer, Engine, load_plan
+from equipoise.serve.instant import LATE_S
 
 Array = NDArray[Any]
 Cascades = Callable[..., Any]
@@ -364,7 +365,7 @@ def interleaved(cascade: Cascades, cache_rule: Any) -> dict[tuple[bool, int], An
     }
 
 
-def test_brief_batches_are_computed_in_the_loop_until_they_are_not(
+def test_instant_batches_are_computed_in_the_loop_until_they_are_not(
     run: Run, cascade: Cascades, gate: Any, images: Array
 ) -> None:
     made = cascade(service_s=(1e-5, 1e-5, 1e-5))
@@ -372,7 +373,7 @@ def test_brief_batches_are_computed_in_the_loop_until_they_are_not(
 
     def slow_from_now_on(_: Array) -> bool:
         in_loop.append(threading.current_thread() is threading.main_thread())
-        time.sleep(5 * runner.LATE_S)
+        time.sleep(5 * LATE_S)
         return False
 
     gate.open.set()

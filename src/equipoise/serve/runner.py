@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 from equipoise.errors import BadRequest, DeadlineExceeded, Overloaded, ServeError, StageFailed, Unavailable
 from equipoise.policy.batch import QueueState
 from equipoise.policy.cascade import stands
-from equipoise.policy.overload import Degrade, Load, Shed, admit
 from equipoise.policy.route import End, entry_stage, next_stage
 from equipoise.policy.schedule import Start, next_batch
 from equipoise.policy.served import served_plan
+from equipoise.serve.admission import Admission, unavailable
 from equipoise.serve.alarm import Alarm
 from equipoise.serve.cores import CoreBudget
 from equipoise.serve.crew import Crew
 from equipoise.serve.events import OUTCOME_OF, Audience, BatchEnd, RequestEnd, request_end
 from equipoise.serve.inputs import InputCheck, holds_missing
+from equipoise.serve.instant import Instant
 from equipoise.serve.lanes import Asked, Lanes, raised
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.lull import Lull
@@ -40,14 +41,6 @@ from equipoise.serve.work import Answer, Part, Rows, Waiter, Work, assembled
 
 Array = NDArray[Any]
 NOBODY = QueueState((), (), 0)
-PRESSED_S = 0.25
-"""Seconds after a refusal in which the next one is looked for before a request is read."""
-BRIEF_S = 1e-4
-"""A batch that is to take no longer is brief: it is computed in the loop's thread, as handing it to another and back
-would keep the loop, and the client, for longer than the batch does."""
-LATE_S, MOST_LATE, LATE_MEMORY = 1e-3, 0.25, 0.1
-"""A brief batch that takes longer is late. Where more than this share of a stage's last ten or so are, as after three
-in a row, none of them is taken to be brief any more."""
 NO_ROWS: Rows = np.empty(0, dtype=np.intp)
 
 
@@ -71,7 +64,6 @@ class Runner:
         self._observers = observers
         self._plan = served_plan(plan, loaded.services)
         self._accept = [stage.accept for stage in plan.all_stages]
-        self._limit_s = plan.stages[0].batch_rule.limit_s
         self._simple = plan.distrust is not None and plan.distrust.answer == "simple"
         self._queues = [StageQueue() for _ in plan.all_stages]
         self._look_at = [stage.rule.max_rows + 1 for stage in self._plan.stages]
@@ -87,9 +79,8 @@ class Runner:
         digest = loaded.bundle.plan.content_digest
         self._memory = None if plan.cache is None else Memory(plan.cache, digest, loaded.name, loaded.version)
         self._alarm = Alarm(weakly(self._start))
-        self._pressed_until_s = 0.0
-        self._in_process = not isinstance(loaded.opened, Crew)
-        self._late_share = [0.0 for _ in plan.all_stages]
+        self._admission = Admission(loaded, self._plan, self._queues, self._lanes, self._cores)
+        self._instant = Instant(len(plan.all_stages), in_process=not isinstance(loaded.opened, Crew))
         self._closed = False
         self._open = 0
         self._idle = asyncio.Event()
@@ -168,7 +159,7 @@ class Runner:
 
         Never of a plan that remembers answers: it might know one.
         """
-        return self._memory is None and monotonic() < self._pressed_until_s
+        return self._memory is None and self._admission.pressed
 
     def refuse_early(self) -> None:
         """Refuse a request of which nothing was read, if it is certain that it would be refused.
@@ -200,33 +191,13 @@ class Runner:
         self.loaded.close()
 
     def _entry(self, outputs: tuple[str, ...], n: int, now_s: float, deadline_s: float | None, *, high: bool) -> int:
-        """Ask where a request enters, and whether it may."""
-        plan, lanes = self._plan, self._lanes
-        entry = entry_stage(plan, high, down=self._down)
-        may_degrade = not high and plan.fallback not in self._down and self.loaded.fallback_outputs.issuperset(outputs)
-        if isinstance(entry, End) or (entry == plan.fallback and not may_degrade):
-            raise self._unavailable(self._why_down)
-        step = admit(
-            plan,
-            Load([queue.waiting_rows for queue in self._queues], *self._cores.lanes(lanes.free_at_s, len(lanes.free))),
-            entry,
-            now_s,
-            rows=n,
-            limit_s=self._limit_s if deadline_s is None else deadline_s,
-            may_degrade=may_degrade,
-        )
-        if isinstance(step, Shed):
-            self._lull.arrived()
-            self._pressed_until_s = now_s + PRESSED_S
-            raise Overloaded(
-                f"{self.loaded.name} has more to do than it could answer in time; come again in "
-                f"{step.retry_after_s:.3g} s",
-                step.retry_after_s,
+        try:
+            return self._admission.entry(
+                outputs, n, now_s, deadline_s, high=high, down=self._down, why_down=self._why_down
             )
-        if isinstance(step, Degrade):
-            entry = entry_stage(plan, high, degrade=True)
-            assert not isinstance(entry, End)
-        return entry
+        except Overloaded:
+            self._lull.arrived()
+            raise
 
     @staticmethod
     def _waiter(now_s: float, deadline_s: float | None, request_id: str | None) -> Waiter:
@@ -328,11 +299,10 @@ class Runner:
             work.queued_s += now_s - work.since_s
             work.since_s = now_s
         pieces = [(work.feeds, work.left) for work in works]
-        here = self._in_process and ends_s - now_s <= BRIEF_S and self._late_share[stage] <= MOST_LATE
+        here = self._instant.expects(stage, ends_s - now_s)
         self._lanes.start(stage, pieces, ends_s, partial(self._ended, stage, works, rows, now_s), here=here)
         if here:
-            late = monotonic() - now_s > LATE_S
-            self._late_share[stage] += LATE_MEMORY * (late - self._late_share[stage])
+            self._instant.took(stage, monotonic() - now_s)
 
     def _ended(self, stage: int, works: list[Work], rows: int, start_s: float, lane: int, found: list[Asked]) -> None:
         now_s = monotonic()
@@ -379,7 +349,7 @@ class Runner:
         plan, gives = self._plan, self.loaded.fallback_outputs
         entry = entry_stage(plan, work.high, down=self._down | {stage})
         if isinstance(entry, End) or stage == plan.fallback or not gives.issuperset(work.outputs):
-            self._fail(work, self._unavailable(why))
+            self._fail(work, unavailable(self.loaded.name, why))
             return
         if self._memory is not None:
             self._memory.end(work)  # equal requests that come from now on may get the whole plan's answer again
@@ -441,6 +411,3 @@ class Runner:
             failed = BadRequest(f"{said}; input {name!r} holds missing or infinite values, which it may not take")
         failed.__cause__ = error
         return failed
-
-    def _unavailable(self, why: str) -> Unavailable:
-        return Unavailable(f"{self.loaded.name} cannot answer this now, and nothing stands in for it: {why}")
