@@ -6,8 +6,8 @@ INSTANT_S = 1e-4
 """A batch that is to take no longer is computed in the loop's thread: handing it to another and back would keep the
 loop, and the client, for longer than the batch does."""
 LATE_S, MOST_LATE, LATE_MEMORY = 1e-3, 0.25, 0.1
-"""An instant batch that takes longer is late. Where more than this share of a stage's last ten or so are, as after three
-in a row, none of them is taken to be instant any more."""
+"""An instant batch that takes longer is late. Where more than this share of a stage's last ten or so are, as after
+three in a row, none of them is taken to be instant any more."""
 
 
 class Instant:
