@@ -45,8 +45,8 @@ class Training:
         quality: Judges outputs to `search`; null with the metric `none`.
         folder: Where checkpoints are kept. A later, longer training of the same recipe is given the same folder, and so
             is one that was interrupted; what lies in it is the technique's own, but for `record.json`.
-        device: Where torch trains: `cpu`, `cuda`, or `auto` for a GPU where it finds one.
         clock: Tells seconds; injected, so that tests decide how fast time goes.
+        device: Where torch trains: `cpu`, `cuda`, or `auto` for a GPU where it finds one.
     """
 
     rows: Rows
@@ -55,8 +55,8 @@ class Training:
     search: Rows
     quality: Quality | None
     folder: Path
-    device: TrainDevice = "auto"
     clock: Callable[[], float] = time.monotonic
+    device: TrainDevice = "auto"
 
 
 class TrainingRun:
