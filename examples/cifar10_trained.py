@@ -20,6 +20,7 @@ from cifar_resnet import resnet56
 from fashion_mnist import say
 from PIL import Image
 
+from equipoise.core.training import TRAIN_S
 from equipoise.flow.optimize import optimize_from
 
 WEIGHTS = "resnet56-4bfd9763.th"
@@ -53,7 +54,7 @@ def main() -> None:
     result, folder = optimize_from(options.out / "resnet56.pt2", wishes, out=options.out / "study", watcher=say)
     print(f"\n{result.sentence}\n")
     for candidate in sorted(result.frontier, key=lambda each: each.usd_per_million_packed):
-        trained = "trained" if candidate.recipe.train_s else "not trained"
+        trained = "trained" if TRAIN_S in candidate.name else "not trained"  # names spell out their steps
         quality = "" if candidate.quality is None else f", accuracy {candidate.quality.value:.4f}"
         print(f"${candidate.usd_per_million_packed:.4g} a million, {trained}: {candidate.name}{quality}")
     print(f"\n{folder / 'report.html'}")
