@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from bisect import bisect_left
 from pathlib import Path
 
 import torch
@@ -23,7 +24,9 @@ from equipoise.train.recovery import TEMPERATURE, Recovery
 from equipoise.train.strength import module_row_seconds
 
 CHOICE = "left_out.json"
-JUDGED_ROWS = 256
+JUDGED_ROWS = 128
+SEARCH_SHARE = 0.15
+"""Share of the training time in which blocks are judged anew after each that goes; then the last judgement stands."""
 ADDITIONS = frozenset({"add", "add_"})
 
 
@@ -48,7 +51,7 @@ def shorten_and_recover(source: Path, step: Step, context: BuildContext, trainin
             for name in json.loads(kept.read_text()):
                 leave_out(recovery.model, name)
         else:
-            kept.write_text(json.dumps(_leave_out_enough(recovery, step, training)))
+            kept.write_text(json.dumps(_leave_out_enough(recovery, step, training, run)))
     write_changed(recovery.teach(recovery.model, run, found), recovery.spec, recovery.lessons.inputs, context)
 
 
@@ -91,44 +94,67 @@ def leave_out(model: Changeable, name: str) -> None:
     model.graph.delete_all_unused_submodules()
 
 
-def _leave_out_enough(recovery: Recovery, step: Step, training: Training) -> list[str]:
-    """Leave out one block after the other, and say which.
+def _leave_out_enough(recovery: Recovery, step: Step, training: Training, run: TrainingRun) -> list[str]:
+    """Leave out as many blocks as are to go, and say which.
 
     Raises:
         TechniqueError: There are no blocks, or leaving out all of them is not enough.
     """
-    model, lessons = recovery.model, recovery.lessons.some(JUDGED_ROWS)
-    given, wanted = step.parameters, int(str(step.parameters.get("blocks", 0)))
-    allowed_s = 0.0
+    model, wanted = recovery.model, int(str(step.parameters.get("blocks", 0)))
+    order = _order(model, recovery.lessons.some(JUDGED_ROWS), run, wanted or len(blocks(model.graph.graph)))
+    enough = wanted
     if not wanted:
-        share = float(str(given.get("share", 0.6)))
-        allowed_s = share * module_row_seconds(model, recovery.spec, training.search)
-    gone: list[str] = []
-    while True:
-        name = _least(model, lessons)
-        if name is None:
-            raise TechniqueError(
-                f"it has {len(gone)} residual blocks that can be left out; that is "
-                + (f"fewer than {wanted}" if wanted else "not enough for the share of its time that was allowed")
-            )
+        allowed_s = float(str(step.parameters.get("share", 0.6)))
+        allowed_s *= module_row_seconds(model, recovery.spec, training.search)
+        counts = range(1, len(order) + 1)
+        enough = 1 + bisect_left(
+            counts,
+            True,
+            key=lambda count: (
+                module_row_seconds(_without(model, order[:count]), recovery.spec, training.search) <= allowed_s
+            ),
+        )
+    if enough > len(order):
+        raise TechniqueError(
+            f"it has {len(order)} residual blocks that can be left out; that is "
+            + (f"fewer than {wanted}" if wanted else "not enough for the share of its time that was allowed")
+        )
+    for name in order[:enough]:
         leave_out(model, name)
-        gone.append(name)
-        if len(gone) == wanted:
-            return gone
-        if not wanted and module_row_seconds(model, recovery.spec, training.search) <= allowed_s:
-            return gone
+    return order[:enough]
 
 
-def _least(model: Changeable, lessons: Lessons) -> str | None:
-    """The block without which the answers change least; null where there is none."""
+def _order(model: Changeable, lessons: Lessons, run: TrainingRun, most: int) -> list[str]:
+    """Blocks in the order in which they go, `most` of them at most: each time the one that is missed least."""
+    rest, gone = copy.deepcopy(model), list[str]()
+    ranked = _by_loss(rest, lessons)
+    while ranked and len(gone) < most:
+        gone.append(ranked[0])
+        leave_out(rest, ranked[0])
+        if run.elapsed_s < SEARCH_SHARE * run.budget_s:
+            ranked = _by_loss(rest, lessons)
+        else:
+            left = blocks(rest.graph.graph)
+            ranked = [name for name in ranked[1:] if name in left]
+    return gone
+
+
+def _by_loss(model: Changeable, lessons: Lessons) -> list[str]:
+    """Blocks, that without which the answers change least first."""
     losses = {}
     for name in blocks(model.graph.graph):
-        shorter = copy.deepcopy(model).eval()
-        leave_out(shorter, name)
         with torch.inference_mode():
-            answers = shorter.teachable(lessons.inputs)
+            answers = _without(model, [name]).eval().teachable(lessons.inputs)
         losses[name] = float(answer_loss(answers, lessons.answers, lessons.kind, TEMPERATURE))
-    return min(losses, key=lambda name: losses[name], default=None)
+    return sorted(losses, key=lambda name: losses[name])
+
+
+def _without(model: Changeable, names: list[str]) -> Changeable:
+    """A copy without some blocks."""
+    shorter = copy.deepcopy(model)
+    for name in names:
+        leave_out(shorter, name)
+    return shorter
 
 
 def _shape(node: fx.Node) -> tuple[str, ...]:
