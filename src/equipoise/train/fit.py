@@ -108,6 +108,7 @@ class Fit:
         self.best: dict[str, Any] | None = None
         self._best_quality: float | None = None
         self._steps = 0
+        self._told_before = 0  # steps of what was trained before in the same run: hints, say
         self._order: Tensor | None = None
 
     def run(self, run: TrainingRun, found: Checkpoint | None, share: float = 1.0) -> nn.Module:
@@ -126,6 +127,7 @@ class Fit:
         """
         if found is not None:
             self._go_on_from(found)
+        self._told_before = max(0, run.done - self._steps)
         try:
             finished = self._train(run, share)
         except torch.OutOfMemoryError as error:
@@ -180,7 +182,8 @@ class Fit:
         quality = None
         if last and self.training.quality is not None and math.isfinite(loss):
             quality = self.training.quality(self.answers())
-        better = run.tell(step=self._steps, steps=most_steps, loss=loss, quality=quality)
+        before = self._told_before
+        better = run.tell(step=before + self._steps, steps=before + most_steps, loss=loss, quality=quality)
         if better or self.best is None or quality == self._best_quality:  # as good, and trained for longer
             self.best, self._best_quality = copy.deepcopy(self.learner.state_dict()), quality
         if last:
