@@ -25,7 +25,9 @@ from equipoise.flow.optimize import optimize_from
 
 LENGTH, LEAST_COUNT, PADDING, UNKNOWN = 48, 2, 0, 1
 WIDTH, LAYERS, HEADS = 128, 3, 4
-BATCH, RATE = 64, 5e-4
+BATCH, RATE, WARM_STEPS = 64, 5e-4, 100
+SPREAD, FORGOTTEN_SHARE = 0.1, 0.2
+"""Standard deviation of the first word vectors; share of words that a step hides, lest so few rows be memorised."""
 
 
 class Teacher(nn.Module):
@@ -34,6 +36,8 @@ class Teacher(nn.Module):
     def __init__(self, words: int) -> None:
         super().__init__()
         self.word, self.place = nn.Embedding(words, WIDTH), nn.Embedding(LENGTH, WIDTH)
+        nn.init.normal_(self.word.weight, std=SPREAD)
+        nn.init.normal_(self.place.weight, std=SPREAD / 5)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(WIDTH, HEADS, 2 * WIDTH, dropout=0.2, batch_first=True, norm_first=True)
             for _ in range(LAYERS)
@@ -104,16 +108,20 @@ def numbered(sentences: list[tuple[int, list[str]]], numbers: dict[str, int]) ->
 
 
 def train(teacher: Teacher, rows: Tensor, labels: Tensor, epochs: int) -> Teacher:
-    """Train with a learning rate that falls to nothing."""
+    """Train on words of which some are hidden, with a learning rate that rises shortly and falls to nothing."""
     optimizer = torch.optim.AdamW(teacher.parameters(), lr=RATE, weight_decay=0.05)
     steps = len(rows) // BATCH
+    teacher.train()
     for epoch in range(epochs):
         order, total = torch.randperm(len(rows)), 0.0
         for position in range(steps):
+            step = epoch * steps + position
             for group in optimizer.param_groups:
-                group["lr"] = RATE * (1 - (epoch * steps + position) / (epochs * steps))
+                group["lr"] = RATE * min(step / WARM_STEPS, 1 - step / (epochs * steps))
             index = order[position * BATCH : (position + 1) * BATCH]
-            loss = functional.cross_entropy(teacher(rows[index]), labels[index])
+            words = rows[index]
+            hidden = (torch.rand(words.shape) < FORGOTTEN_SHARE) & (words != PADDING)
+            loss = functional.cross_entropy(teacher(torch.where(hidden, UNKNOWN, words)), labels[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -22,6 +22,8 @@ from equipoise.flow.roofline import machine_roofline
 from equipoise.host.environment import environment
 from equipoise.ingest.schema import anatomy_schema
 from equipoise.store.rooflines import keep_roofline, kept_roofline
+from picturing import picture_folder, picture_model
+from sentencing import sentence_model, vocabulary
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LENGTH, BATCH, HIDDEN, LAYERS = 16, 2, 32, 2
@@ -124,6 +126,22 @@ def test_rows_of_a_file_bring_their_own_shapes(bert, tmp_path):
     assert found.rows == "rows.npz"
 
 
+def test_images_and_texts_become_rows_as_in_a_study(tmp_path):
+    model = picture_model(tmp_path / "pictures") / "model.onnx"
+    photos = picture_folder(tmp_path / "photos", each=2)
+    found = equipoise.profile(model, data=photos, batch=8, seconds=0.2)  # six of them, and two again
+    assert [fed.shape for fed in found.inputs] == [(8, 8, 8, 3)]
+    pytest.importorskip("tokenizers", reason="needs the extra text")
+    sentences = tmp_path / "texts"
+    reader = sentence_model(sentences) / "model.onnx"
+    vocabulary(sentences / "vocab.txt")
+    (sentences / "rows.txt").write_text("1 a fine film\n0 dull\n1 a warm and bright and funny film\n")
+    asked = {"data": sentences / "rows.txt", "preprocess": sentences / "vocab.txt", "seconds": 0.2}
+    found = equipoise.profile(reader, batch=2, **asked)
+    assert {fed.shape for fed in found.inputs} == {(2, 5)}  # [CLS] a fine film [SEP]: only these two are read
+    assert found.rows == "rows.txt"
+
+
 def test_a_pipeline_has_steps_and_no_operations(tmp_path):
     import pandas as pd
     import skops.io
@@ -193,6 +211,8 @@ def test_the_roofline_is_measured_once(tmp_path):
         ({"length": 16, "runtime": "tensorrt"}, "onnxruntime, openvino"),
         ({"length": 16, "precision": "int4"}, "in f32"),
         ({"length": 16, "data": "rows.npz"}, "rows have shapes"),
+        ({"length": 16, "preprocess": {"do_resize": False}}, "give them with data"),
+        ({"text_column": "text"}, "give them with data"),
         ({"data": "nowhere.npz"}, "nowhere.npz"),
         ({"speed": 3}, "unknown key"),
         ({"seconds": -1, "length": 16}, "in seconds"),

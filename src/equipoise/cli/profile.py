@@ -18,7 +18,9 @@ MOST_LAYERS, MOST_KINDS = 12, 12
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Rows to feed (.npz, .csv, .parquet); random without it.")
+@click.option("--data", type=click.Path(path_type=Path), help="Rows, images or texts to feed; random rows without it.")
+@click.option("--preprocess", metavar="FILE", help="How images or texts become inputs, as in a study.")
+@click.option("--text-column", metavar="NAME", help="The column of text, or two (A,B) for pairs.")
 @click.option("--state-dict", type=click.Path(path_type=Path), help="Weights, where MODEL is module:function.")
 @click.option("--columns", metavar="A,B,C", help="Column names of a CSV file that has no header.")
 @click.option(

@@ -23,12 +23,13 @@ from equipoise.flow.profile_options import ProfileOptions
 from equipoise.flow.roofline import machine_roofline
 from equipoise.host.environment import environment
 from equipoise.host.sandbox import Sandbox
+from equipoise.ingest.data_files import DataFiles, needs_preprocessing
 from equipoise.ingest.index_bounds import index_bounds
 from equipoise.ingest.model import ImportedModel, import_model
 from equipoise.ingest.table import Table, read_table
 from equipoise.measure.anatomy import flops_of, known_sum, layer_costs, operator_costs, quiet_mean, quieter_half
 from equipoise.measure.layers import open_batch, time_batch, timed_layers
-from equipoise.preprocess.chunks import read_chunks
+from equipoise.preprocess.chunks import TARGETS, read_chunks
 from equipoise.preprocess.random_rows import random_rows, row_shapes
 from equipoise.registry import runtimes
 from equipoise.runtimes.layers import LayerRuntime, TimedLayers
@@ -101,7 +102,7 @@ def write_anatomy(anatomy: Anatomy, folder: Path) -> None:
 
 def _imported(options: ProfileOptions, artifact: Path, log: Path) -> ImportedModel:
     table: Table | None = None
-    if options.data is not None:
+    if options.data is not None and not needs_preprocessing(options.data, options.preprocess):
         table = read_table(options.data, options.columns).head(HEAD_ROWS)
     with Sandbox(log) as child:
         try:
@@ -151,6 +152,8 @@ def _settings(options: ProfileOptions, model: ImportedModel, machine: Environmen
 
 def _feeds(options: ProfileOptions, spec: ModelSpec, batch: int, artifact: Path, log: Path) -> dict[str, Array]:
     if options.data is not None:
+        if needs_preprocessing(options.data, options.preprocess):
+            return _prepared_rows(options, options.data, spec, batch)
         return _rows(options.data, spec, batch, options.columns)
     shapes = row_shapes(spec, options.shapes, options.length)
     with Sandbox(log) as child:
@@ -159,7 +162,7 @@ def _feeds(options: ProfileOptions, spec: ModelSpec, batch: int, artifact: Path,
 
 
 def _rows(data: Path, spec: ModelSpec, batch: int, header: Sequence[str] | None) -> dict[str, Array]:
-    """The first rows of a file, again from its beginning where it has too few."""
+    """The first rows of a file."""
     parts: list[dict[str, Array]] = []
     found = 0
     for chunk in read_chunks(data, spec, header=header):
@@ -167,8 +170,19 @@ def _rows(data: Path, spec: ModelSpec, batch: int, header: Sequence[str] | None)
         found += chunk.rows
         if found >= batch:
             break
-    index = np.arange(batch) % found
-    return {name: np.concatenate([part[name] for part in parts])[index] for name in parts[0]}
+    return _repeated({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, batch)
+
+
+def _prepared_rows(options: ProfileOptions, data: Path, spec: ModelSpec, batch: int) -> dict[str, Array]:
+    """The first images or texts of a file, a folder or an archive, as a study prepares them."""
+    files = DataFiles(spec, options.columns, options.preprocess, besides=TARGETS)
+    columns = files.read(data, batch).columns
+    return _repeated({tensor.name: columns[tensor.name] for tensor in spec.inputs}, batch)
+
+
+def _repeated(feeds: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    """A whole batch, again from the first row where there are too few."""
+    return {name: array[np.arange(batch) % len(array)] for name, array in feeds.items()}
 
 
 def _timed(

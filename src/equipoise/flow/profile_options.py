@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from equipoise.core.preprocessing import PlacedPreprocessing
 from equipoise.errors import BriefError
 from equipoise.ingest import spellings
+from equipoise.ingest.preprocess_settings import preprocessing
+from equipoise.ingest.raw_brief import model_preprocessing
 
 USUAL_SECONDS = 10.0
 KNOWN = (
-    "data", "state_dict", "runtime", "precision", "batch", "threads", "length", "shape", "columns", "seconds", "seed",
-    "trust", "remeasure",
+    "data", "preprocess", "text_column", "state_dict", "runtime", "precision", "batch", "threads", "length", "shape",
+    "columns", "seconds", "seed", "trust", "remeasure",
 )  # fmt: skip
 
 
@@ -24,6 +27,8 @@ class ProfileOptions:
     Attributes:
         model: The model's file.
         data: Rows to feed; random ones where it is null.
+        preprocess: How raw images or texts become inputs; null where rows are tensors or columns already, or where the
+            model's own files say it.
         state_dict: Weights of a PyTorch module, where `model` is `module:function`.
         runtime: Registered name of the runtime; the native one of the model's format where it is null.
         precision: Arithmetic; the model's own where it is null.
@@ -40,6 +45,7 @@ class ProfileOptions:
 
     model: Path
     data: Path | None = None
+    preprocess: PlacedPreprocessing | None = None
     state_dict: Path | None = None
     runtime: str | None = None
     precision: str | None = None
@@ -74,6 +80,8 @@ def profile_options(model: Path, given: Mapping[str, Any], spelled: Callable[[st
         "length": _count,
         "shape": _shapes,
         "columns": spellings.names,
+        "preprocess": preprocessing,
+        "text_column": spellings.names,
         "seconds": spellings.positive("seconds"),
         "seed": spellings.whole_number,
         "trust": spellings.flag,
@@ -87,10 +95,15 @@ def profile_options(model: Path, given: Mapping[str, Any], spelled: Callable[[st
         for name in ("length", "shape"):
             if name in found:
                 raise BriefError(spelled(name), f"found with {spelled('data')}", "give one of them: rows have shapes")
-    state = given.get("state_dict")
+    else:
+        for name in ("preprocess", "text_column"):
+            if name in found:
+                raise BriefError(spelled(name), "found without rows", f"give them with {spelled('data')}")
+    state, text = given.get("state_dict"), found.pop("text_column", None)
     return ProfileOptions(
         model=model,
         data=None if data is None else Path(data),
+        preprocess=None if data is None else model_preprocessing(str(model), found.pop("preprocess", None), text),
         state_dict=None if state is None else Path(state),
         shapes=found.pop("shape", {}),
         **found,

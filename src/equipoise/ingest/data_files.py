@@ -89,17 +89,23 @@ class DataFiles:
         """What the person should know of the files that were read."""
         return tuple(dict.fromkeys(self._notes))
 
-    def read(self, path: Path) -> Table:
+    def read(self, path: Path, most: int | None = None) -> Table:
         """Read a data file, or a folder or an archive of images.
 
         Images by class get a column `label` with the names of their folders.
+
+        Args:
+            path: Where it is.
+            most: Only so many rows, the first ones; null for all.
 
         Raises:
             DataError: It cannot be read, or images need settings that are not given.
         """
         if is_images(path):
-            return self._images(image_files(path))
+            files = image_files(path)
+            return self._images(files if most is None else files.head(most))
         table = read_table(path, self._columns)
+        table = table if most is None else table.head(most)
         return self._texts(table, self._preprocessor) if isinstance(self._preprocessor, TextPreprocessor) else table
 
     def _images(self, files: ImageFiles) -> Table:

@@ -40,7 +40,7 @@ def preprocessing(value: Any, where: str) -> PlacedPreprocessing:
     Raises:
         BriefError: It cannot be read, or says something that is not done here.
     """
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, Path) or (isinstance(value, str) and value.strip()):
         return _from_file(Path(value), where)
     if isinstance(value, Mapping):
         return _from_table(value, where, Path())

@@ -1,4 +1,4 @@
-"""Completes a brief with what its model's own files say of raw rows."""
+"""How raw rows become a model's inputs: as the person says, or as the model's own files do."""
 
 from __future__ import annotations
 
@@ -15,12 +15,27 @@ def with_own_preprocessing(brief: Brief) -> Brief:
         ModelError: The model's files do not say how texts or images become its inputs, or it cannot be fetched.
         BriefError: Columns of text are named, and nothing says how text becomes the model's inputs.
     """
-    placed = brief.preprocess
-    if placed is None and is_huggingface(brief.model.path):
-        placed = own_preprocessing(brief.model.path)
-    if brief.data.text_columns is not None:
-        placed = _with_columns(placed, brief.data.text_columns)
+    placed = model_preprocessing(brief.model.path, brief.preprocess, brief.data.text_columns)
     return brief.model_copy(update={"preprocess": placed})
+
+
+def model_preprocessing(
+    model: str, placed: PlacedPreprocessing | None, text_columns: tuple[str, ...] | None
+) -> PlacedPreprocessing | None:
+    """What is given, else what the files of a Hugging Face model say; null where neither says anything.
+
+    Args:
+        model: Its path or name.
+        placed: What is given; null for nothing.
+        text_columns: Columns of the data that hold its text; null where they are not named.
+
+    Raises:
+        ModelError: The model's files do not say how texts or images become its inputs, or it cannot be fetched.
+        BriefError: Columns of text are named, and nothing says how text becomes the model's inputs.
+    """
+    if placed is None and is_huggingface(model):
+        placed = own_preprocessing(model)
+    return placed if text_columns is None else _with_columns(placed, text_columns)
 
 
 def _with_columns(placed: PlacedPreprocessing | None, columns: tuple[str, ...]) -> PlacedPreprocessing:

@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from equipoise.errors import DataError
@@ -58,6 +58,11 @@ class ImageFiles:
             return ()
         files = f"{len(self.skipped):,} files in {self.where} are no images and were left out"
         return (f"{files}: {listed(self.skipped, 3)}",)
+
+    def head(self, n: int) -> ImageFiles:
+        """The first `n` of them."""
+        classes = None if self.classes is None else self.classes[:n]
+        return replace(self, names=self.names[:n], classes=classes)
 
     def called(self, place: int) -> str:
         """An image's name for a message."""
