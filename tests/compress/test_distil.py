@@ -15,7 +15,7 @@ from equipoise.compress.distil_trees import DistilTrees
 from equipoise.compress.facts import model_facts
 from equipoise.compress.sklearn_students import weighted_rows
 from equipoise.compress.tools import open_natively, save_sklearn
-from equipoise.compress.training import Training
+from equipoise.compress.training import Training, read_record
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.errors import TechniqueError
@@ -74,8 +74,8 @@ def taught(
 ) -> tuple[dict[str, Any], Training]:
     """What a student answers to rows it has not seen, and what it was taught with."""
     checkpoints, made = folder / "checkpoints", folder / "made"
-    checkpoints.mkdir()
-    made.mkdir()
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    made.mkdir(exist_ok=True)
     rows, search = Rows({"x": x}, None), Rows({"x": features(2, 100)}, None)
     session = open_natively(source)
     teacher = session.run(session.prepare(rows.feeds))
@@ -122,6 +122,29 @@ def test_a_network_that_runs_out_of_time_is_that_of_its_best_epoch(tmp_path: Pat
     found, training = taught(*STUDENTS[-1], classifier(tmp_path, 2), tmp_path, features(1), train_s=30.0)
     assert '"finished":false' in (training.folder / "record.json").read_text()
     assert np.isfinite(found["probabilities"]).all()
+
+
+def test_a_network_goes_on_from_a_shorter_training(tmp_path: Path) -> None:
+    source, x = classifier(tmp_path, 2), features(1)
+    _, short = taught(*STUDENTS[-1], source, tmp_path / "parts", x, train_s=30.0)
+    before = read_record(short.folder)
+    _, long = taught(*STUDENTS[-1], source, tmp_path / "parts", x, train_s=90.0)
+    after = read_record(long.folder)
+    assert before is not None
+    assert after is not None
+    assert after.points[: len(before.points)] == before.points  # not one epoch twice
+    assert after.points[-1].step > before.points[-1].step
+    assert after.elapsed_s <= 1.1 * 90.0
+    taught(*STUDENTS[-1], source, tmp_path / "whole", x, train_s=120.0)
+    at_once = read_record(tmp_path / "whole" / "checkpoints")
+    assert at_once is not None
+    losses = [point.loss for point in after.points]
+    assert losses == [point.loss for point in at_once.points[: len(losses)]]
+    (long.folder / "progress.skops").write_bytes(b"damaged")
+    taught(*STUDENTS[-1], source, tmp_path / "parts", x, train_s=30.0)
+    again = read_record(long.folder)
+    assert again is not None
+    assert again.points[0] == before.points[0]  # begun anew
 
 
 def test_weighted_rows_say_the_same_as_shares() -> None:

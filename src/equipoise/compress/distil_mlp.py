@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +23,7 @@ from equipoise.preprocess.rows import Array
 HIDDEN: tuple[tuple[int, ...], ...] = ((32,), (64, 32))
 MOST_EPOCHS, PATIENCE = 200, 20
 """It ends after so many epochs, or so many without an improvement on the search rows."""
+PROGRESS_FILE, OPTIMIZER = "progress.skops", "sklearn.neural_network._stochastic_optimizers.AdamOptimizer"
 SMALLEST_SHARE = 0.01
 """Shares are taught as log odds, and cut off here: one that is nearly 0 has no more to say than one of 1 in 100."""
 
@@ -37,6 +41,7 @@ class DistilMlp:
     data_use: ClassVar[DataUse] = "unlabelled"
     fidelity: ClassVar[Fidelity] = "lossy"
     trains: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
     reshapes: ClassVar[bool] = True
 
     def propose(self, model: ModelFacts, recipe: Recipe) -> list[Step]:
@@ -54,15 +59,38 @@ class DistilMlp:
         import threadpoolctl
 
         training = required_training(context.training, self.name)
-        run = TrainingRun(training, step)
+        earlier = _earlier(training.folder)
+        run = TrainingRun(training, step, resumed=earlier is not None)
         taught = lesson(source, training)
         with tool("scikit-learn"), threadpoolctl.threadpool_limits(context.threads):
-            student = _train(taught, _hidden(step), context, training, run)
+            student = _train(taught, _hidden(step), context, training, run, earlier)
         save_student(taught, student, context)
         return "sklearn"
 
 
-def _train(taught: Lesson, hidden: tuple[int, ...], context: BuildContext, training: Training, run: TrainingRun) -> Any:
+@dataclass(frozen=True)
+class _Progress:
+    """Where a training stopped.
+
+    Attributes:
+        network: As its last epoch left it, its optimizer with it.
+        best: The finished student of the best epoch.
+        best_step: Which epoch that was.
+    """
+
+    network: Any
+    best: Any
+    best_step: int
+
+
+def _train(
+    taught: Lesson,
+    hidden: tuple[int, ...],
+    context: BuildContext,
+    training: Training,
+    run: TrainingRun,
+    earlier: _Progress | None,
+) -> Any:
     from sklearn.neural_network import MLPRegressor
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -72,6 +100,8 @@ def _train(taught: Lesson, hidden: tuple[int, ...], context: BuildContext, train
     targets, mean, spread = _targets(taught)
     network = MLPRegressor(hidden_layer_sizes=hidden, random_state=context.seed)
     best, best_step = None, 0
+    if earlier is not None:
+        network, best, best_step = earlier.network, earlier.best, earlier.best_step
     run.begin_steps()
     while run.done < MOST_EPOCHS and run.done - best_step < PATIENCE and (run.done == 0 or run.goes_on()):
         network.partial_fit(features, targets)
@@ -81,8 +111,28 @@ def _train(taught: Lesson, hidden: tuple[int, ...], context: BuildContext, train
             best, best_step = student, run.done
     if best is None:
         raise TechniqueError("no epoch gave an answer that can be judged; scale the inputs, or leave out the largest")
-    run.finish(finished=run.done == MOST_EPOCHS or run.done - best_step >= PATIENCE)
+    finished = run.done == MOST_EPOCHS or run.done - best_step >= PATIENCE
+    if not finished:
+        _keep(_Progress(network, best, best_step), training.folder)
+    run.finish(finished=finished)
     return best
+
+
+def _keep(progress: _Progress, folder: Path) -> None:
+    import skops.io
+
+    skops.io.dump(vars(progress), folder / f"{PROGRESS_FILE}.partial")
+    os.replace(folder / f"{PROGRESS_FILE}.partial", folder / PROGRESS_FILE)
+
+
+def _earlier(folder: Path) -> _Progress | None:
+    """Where a shorter training stopped; null where there was none, or its file cannot be read."""
+    import skops.io
+
+    try:
+        return _Progress(**skops.io.load(folder / PROGRESS_FILE, trusted=[OPTIMIZER]))
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def _targets(taught: Lesson) -> tuple[Array, Array, Array]:
