@@ -107,7 +107,7 @@ def turn(case: Case, seconds: float, file: Path) -> Turn:
     with on_core(SERVER_CORE):
         looped_rps = loop(case, sizes, seconds)
     wrong = len(seen) - int(np.count_nonzero(seen.right))
-    return Turn(seen.answered_rps, looped_rps, float(np.mean(sizes)), wrong)
+    return Turn(seen.steady_rps, looped_rps, float(np.mean(sizes)), wrong)
 
 
 def loop(case: Case, sizes: list[int], seconds: float) -> float:

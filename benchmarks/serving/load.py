@@ -97,6 +97,18 @@ class Seen:
         """Right answers a second."""
         return float(np.count_nonzero(self.right)) / self.duration_s if len(self) else 0.0
 
+    @property
+    def steady_rps(self) -> float:
+        """Right answers a second while they came: the slope of their number over time.
+
+        `answered_rps` of a closed loop misses what was computed for requests of the warm-up while the first ones that
+        count waited: as many as there are connections, which is much where a second has few answers.
+        """
+        end_s = np.sort(self.end_s[self.right])
+        if len(end_s) < 2:
+            return 0.0
+        return float(np.polyfit(end_s - end_s[0], np.arange(len(end_s)), 1)[0])
+
     def quantile_s(self, q: float) -> float:
         """A quantile of the latencies of right answers; not a number where there is none."""
         latency_s = self.latency_s[self.right]

@@ -272,7 +272,7 @@ def test_bodies_that_are_on_their_way_share_one_room(cascade: Callable[..., Any]
             return connection
 
         with start(198_000) as first:
-            wait_until(lambda: server.rest._room._free_bytes == 300_000 - 198_000)
+            wait_until(lambda: server.rest.room.free_bytes == 300_000 - 198_000)
             with start(300_000 - 198_000 + 1) as second:
                 response = http.client.HTTPResponse(second)
                 response.begin()
@@ -284,5 +284,5 @@ def test_bodies_that_are_on_their_way_share_one_room(cascade: Callable[..., Any]
             response.begin()
             assert response.status == 400
         with start(100_000):
-            wait_until(lambda: server.rest._room._free_bytes < 300_000)
-        wait_until(lambda: server.rest._room._free_bytes == 300_000)
+            wait_until(lambda: server.rest.room.free_bytes < 300_000)
+        wait_until(lambda: server.rest.room.free_bytes == 300_000)

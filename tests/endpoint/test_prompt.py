@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from equipoise.endpoint import protocol
-from equipoise.endpoint.prompt import MOST_BYTES, Prompt
+from equipoise.endpoint import protocol, rest
+from equipoise.endpoint.http import UNCOUNTED_BYTES
+from equipoise.endpoint.prompt import Prompt
 
 INFER = "/v2/models/m/infer"
 IMAGES = np.array([[[7, 77], [177, 213]]] * 2, np.uint8)
@@ -218,12 +219,55 @@ def test_what_is_unusual_takes_the_long_way(watched: Watched, headers: dict[str,
     assert watched.prompt == []
 
 
-def test_a_large_body_takes_the_long_way(watched: Watched) -> None:
+def test_a_very_large_body_takes_the_long_way(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "MOST_BYTES", 2 * UNCOUNTED_BYTES)
     connection = watched.connect()
-    for size, prompt in ((MOST_BYTES, 1), (MOST_BYTES + 1, 1)):
+    for size, prompt in ((2 * UNCOUNTED_BYTES, 1), (2 * UNCOUNTED_BYTES + 1, 1)):
         connection.send(request(BODY.ljust(size), {}))
         assert connection.response()[0] == 200
         assert len(watched.prompt) == prompt
+
+
+def test_a_large_body_has_its_room_only_until_it_is_whole(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SOON_S", 60.0)
+    room = watched.server.rest.room
+    whole = room.free_bytes
+    size = UNCOUNTED_BYTES + 1
+    large = request(BODY.ljust(size), {})
+    first, second = watched.connect(), watched.connect()
+    first.send(large[:-1])
+    watched.until(lambda: room.free_bytes == whole - size)
+    second.send(large[:-1])
+    watched.until(lambda: room.free_bytes == whole - 2 * size)
+    second.close()
+    watched.until(lambda: room.free_bytes == whole - size)
+    first.send(large[-1:])
+    assert first.response()[0] == 200
+    assert room.free_bytes == whole
+    assert len(watched.prompt) == 1
+
+
+def test_a_large_body_that_comes_late_counts_once(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SOON_S", 0.001)
+    room = watched.server.rest.room
+    whole = room.free_bytes
+    connection = watched.connect()
+    large = request(BODY.ljust(3 * UNCOUNTED_BYTES), {})
+    connection.send(large[:-1])
+    watched.until(watched.waits_on_the_long_way)
+    watched.until(lambda: whole - 3 * UNCOUNTED_BYTES <= room.free_bytes < whole)
+    connection.send(large[-1:])
+    assert connection.response()[0] == 200
+    assert room.free_bytes == whole
+
+
+def test_without_room_the_long_way_refuses(watched: Watched) -> None:
+    room = watched.server.rest.room
+    room.take(room.free_bytes - UNCOUNTED_BYTES)
+    connection = watched.connect()
+    connection.send(request(BODY.ljust(3 * UNCOUNTED_BYTES), {}))
+    assert connection.response()[0] == 503
+    assert watched.prompt == []
 
 
 def test_a_server_that_stops_says_so(watched: Watched) -> None:

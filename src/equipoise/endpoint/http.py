@@ -110,15 +110,22 @@ def request_id(headers: Mapping[bytes, bytes]) -> bytes:
     return b"%s-%x" % (PROCESS, next(_requests))
 
 
+UNCOUNTED_BYTES = 64 << 10
+"""What uvicorn reads of a body before anybody asks for it."""
+
+
 class Room:
     """What bodies that are not whole yet may take of the memory, all together.
 
     Args:
-        most_bytes: So much; what waits in the connections' own buffers, 64 KiB each, is not counted.
+        most_bytes: So much; what waits in the connections' own buffers, `UNCOUNTED_BYTES` each, is not counted.
+
+    Attributes:
+        free_bytes: So much can still be taken.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = self._free_bytes = most_bytes
+        self._most_bytes = self.free_bytes = most_bytes
 
     def take(self, size: int) -> None:
         """Take some.
@@ -126,16 +133,16 @@ class Room:
         Raises:
             HttpError: There is not so much.
         """
-        if size > self._free_bytes:
+        if size > self.free_bytes:
             found = (
                 f"bodies of {self._most_bytes:,} bytes together are on their way, as much as is taken; come again later"
             )
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, found, close=True)
-        self._free_bytes -= size
+        self.free_bytes -= size
 
     def give_back(self, size: int) -> None:
         """Give back what was taken."""
-        self._free_bytes += size
+        self.free_bytes += size
 
 
 @dataclass(slots=True)

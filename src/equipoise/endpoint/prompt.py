@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol, runtime_checkable
 
-from equipoise.endpoint.http import Header, Response, Route
+from equipoise.endpoint.http import UNCOUNTED_BYTES, Header, Response, Room, Route
 
-MOST_BYTES = 64 << 10
-"""Of a body that is waited for here, so that what is on its way needs no count; uvicorn reads no further either."""
+MOST_BYTES = 4 << 20
+"""Of a body that is waited for here."""
 SOON_S = 0.05
 """Seconds in which a body must be whole; what comes later has a limit on the long way."""
 LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
@@ -28,6 +28,11 @@ Tell = Callable[[Response, Sequence[Header]], None]
 @runtime_checkable
 class Prompter(Protocol):
     """An application that can do without ASGI."""
+
+    @property
+    def room(self) -> Room:
+        """Where bodies stay until they are whole."""
+        ...
 
     def prompt_route(self, method: bytes, url: bytes, headers: Mapping[bytes, bytes]) -> Found | None:
         """What answers a request whose head is whole, if it can be answered so."""
@@ -52,6 +57,7 @@ class Prompt:
         found: What answers it there.
         headers: Lower-case name to value.
         scope: The request, as the connection knows it.
+        body_bytes: What its body will have; there is room for so much.
 
     Attributes:
         keep_alive: Whether its client may ask again on this connection.
@@ -67,6 +73,7 @@ class Prompt:
         "disconnected",
         "found",
         "headers",
+        "held_bytes",
         "keep_alive",
         "leave",
         "more_body",
@@ -75,7 +82,9 @@ class Prompt:
         "scope",
     )
 
-    def __init__(self, prompter: Prompter, found: Found, headers: dict[bytes, bytes], scope: object) -> None:
+    def __init__(
+        self, prompter: Prompter, found: Found, headers: dict[bytes, bytes], scope: object, body_bytes: int
+    ) -> None:
         self.prompter = prompter
         self.found = found
         self.headers = headers
@@ -85,6 +94,15 @@ class Prompt:
         self.more_body = True
         self.response_complete = self.disconnected = False
         self.leave: Callable[[], object] | None = None
+        self.held_bytes = body_bytes if body_bytes > UNCOUNTED_BYTES else 0
+        if self.held_bytes:
+            prompter.room.take(self.held_bytes)
+
+    def make_room(self) -> None:
+        """Give back the room for its body, which is whole, or will come no more, or is counted elsewhere."""
+        if self.held_bytes:
+            self.prompter.room.give_back(self.held_bytes)
+            self.held_bytes = 0
 
     @property
     def message_event(self) -> Prompt:
@@ -93,9 +111,11 @@ class Prompt:
 
     def set(self) -> None:
         """Leave, if what happened is that the client went."""
-        if self.disconnected and self.leave is not None:
-            self.leave()
-            self.leave = None
+        if self.disconnected:
+            self.make_room()
+            if self.leave is not None:
+                self.leave()
+                self.leave = None
 
 
 def response_bytes(response: Response, more: Sequence[Header]) -> bytes:

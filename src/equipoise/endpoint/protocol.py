@@ -160,7 +160,9 @@ class HttpProtocol(HttpToolsProtocol):
             return None
         headers = dict(self.headers)
         found = self._prompter.prompt_route(self.parser.get_method(), self.url, headers)
-        return None if found is None else Prompt(self._prompter, found, headers, self.scope)
+        if found is None:
+            return None
+        return Prompt(self._prompter, found, headers, self.scope, int(headers[b"content-length"]))
 
     def on_body(self, body: bytes) -> None:
         """Part of a body has come."""
@@ -179,6 +181,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+        prompt.make_room()
         body = prompt.body[0] if len(prompt.body) == 1 else b"".join(prompt.body)
         leave = prompt.prompter.answer_promptly(prompt.found, prompt.headers, body, partial(self._tell, prompt))
         if not prompt.response_complete:
@@ -206,6 +209,7 @@ class HttpProtocol(HttpToolsProtocol):
         if type(prompt) is not Prompt or not prompt.more_body or self.transport.is_closing():
             return
         self.cycle = None
+        prompt.make_room()
         self._begin_the_long_way()
         self.cycle.keep_alive = prompt.keep_alive
         for part in prompt.body:

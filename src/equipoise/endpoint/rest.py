@@ -78,6 +78,9 @@ class Rest:
         repository: What can be loaded; null where nothing can.
         gate: Whom it answers; null for everybody, who may then change nothing.
         log: Gets a line for each request; null for none.
+
+    Attributes:
+        room: Where bodies stay until they are whole.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Rest:
         self._gate = gate or Gate()
         self._log = log or Log("none")
         self._limits = limits or Limits()
-        self._room = Room(self._limits.together_bytes)
+        self.room = Room(self._limits.together_bytes)
         self._raw = RawRows(self._limits)
         self._templates: dict[tuple[str, str], Templates] = {}
         self._router = Router()
@@ -127,7 +130,7 @@ class Rest:
         start_s = time.monotonic()
         headers = dict(scope["headers"])
         name = request_id(headers)
-        call = Call(headers, receive, {}, name, Access(name.decode(), scope["method"]), self._room)
+        call = Call(headers, receive, {}, name, Access(name.decode(), scope["method"]), self.room)
         try:
             response = await self._respond(scope, call)
         except ClientGone:
@@ -139,13 +142,15 @@ class Rest:
     def prompt_route(self, method: bytes, url: bytes, headers: Mapping[bytes, bytes]) -> Found | None:
         """What answers a request whose head is whole, if it needs no task: see `endpoint.prompt`.
 
-        It is one that asks the engine alone, and whose body is small, plain and certain to come.
+        It is one that asks the engine alone, and whose body is plain and has a size that is known, and room.
         """
         found = self._router.remembered(method.decode("latin-1"), url.partition(b"?")[0])
         if found is None or found[0].ask is None:
             return None
         size = headers.get(b"content-length", b"")
         if not size.isdigit() or len(size) > MOST_DIGITS or int(size) > min(MOST_BYTES, self._limits.body_bytes):
+            return None
+        if int(size) > self.room.free_bytes:
             return None
         return found if NOT_PLAIN.isdisjoint(headers) else None
 
@@ -156,7 +161,7 @@ class Rest:
         start_s = time.monotonic()
         route, names = found
         name = request_id(headers)
-        call = Call(headers, _nothing_more, names, name, Access(name.decode(), route.method, route.path), self._room)
+        call = Call(headers, _nothing_more, names, name, Access(name.decode(), route.method, route.path), self.room)
         call.access.model, call.access.version = names.get("model"), names.get("version")
         told = partial(self._told, call, tell, start_s)
         assert route.ask is not None, "`prompt_route` saw to it"
