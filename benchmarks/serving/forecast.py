@@ -174,7 +174,7 @@ def calibrated(case: Case, seconds: float, folder: Path) -> tuple[Case, float]:
     port = free_port()
     with started(command(case, port, file), port):
         mixed = shuffled(replace(asked, port=port), case.questions(4 * len(asked.requests), seed=2))
-        capacity_rps = closed(mixed, 24, seconds, warm_up_s=1.0).answered_rps
+        capacity_rps = closed(mixed, 24, seconds, warm_up_s=1.0).steady_rps
     return replace(case, outside_s=alone.quantile_s(0.5) - within_s), capacity_rps
 
 

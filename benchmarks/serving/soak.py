@@ -67,7 +67,7 @@ def main() -> None:
                 ]
             )
             order = np.random.default_rng(0).permutation(len(asked.requests))  # both models at the same time
-            capacity_rps = closed(shuffled(asked, order), 24, 5.0, warm_up_s=1.0).answered_rps
+            capacity_rps = closed(shuffled(asked, order), 24, 5.0, warm_up_s=1.0).steady_rps
             arrival_s = poisson(SHARE * capacity_rps, seconds, seed=1)
             questions = any_question(len(arrival_s), len(asked.requests), seed=2)
             kills, swaps = "--workers" in extras, "--admin" in extras
