@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,9 @@ import grpc
 import pytest
 
 from equipoise.cli.main import main
+from equipoise.endpoint import tls as tls_module
 from equipoise.endpoint.grpc import SERVICE
-from equipoise.endpoint.tls import Tls
+from equipoise.endpoint.tls import Renewal, Tls
 from equipoise.errors import InputError
 
 
@@ -140,3 +142,65 @@ def test_grpc_speaks_tls_with_the_same_files(
             with channel:
                 call = channel.unary_unary(f"/{SERVICE}/ServerLive").future(b"", timeout=60)
                 assert call.code() is code
+
+
+def test_only_files_that_can_be_used_count_as_renewed(
+    tmp_path: Path,
+    files: tuple[Path, Path],
+    signed: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(tls_module, "LOOK_AGAIN_S", 0.0)
+    certificate, key = files
+    other = signed(tmp_path / "tls", "other")
+    renewal = Renewal(Tls(certificate, key))
+    assert not renewal.is_due()
+    certificate.write_bytes(other[0].read_bytes())  # its key is on its way
+    assert not renewal.is_due()
+    assert "is not the key of" in caplog.text
+    key.unlink()
+    assert not renewal.is_due()
+    key.write_bytes(other[1].read_bytes())
+    assert renewal.is_due()
+    assert not renewal.is_due()
+    monkeypatch.setattr(tls_module, "LOOK_AGAIN_S", 60.0)
+    key.touch()
+    assert not renewal.is_due()
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(
+    cascade: Callable[..., Any], serving: Any, tmp_path: Path, files: tuple[Path, Path], signed: Any
+) -> None:
+    certificate, key = files
+    other = signed(tmp_path / "tls", "other")
+    before = ssl.create_default_context(cafile=str(certificate))
+    after = ssl.create_default_context(cafile=str(other[0]))
+    options = ("--grpc", "0", "--tls-cert", str(certificate), "--tls-key", str(key))
+    with serving(f"m={cascade().folder}", *options) as server:
+        (place,) = [line.removeprefix("ready at grpcs://") for line in server.said if "grpcs://" in line]
+        assert asked(server.port, before)[0] == 200
+        assert is_live(place, certificate.read_bytes())
+        certificate.write_bytes(other[0].read_bytes())
+        key.write_bytes(other[1].read_bytes())
+        end_s = time.monotonic() + 60
+        while not (is_trusted(server.port, after) and is_live(place, other[0].read_bytes())):
+            assert time.monotonic() < end_s
+            time.sleep(0.2)
+        with pytest.raises(ssl.SSLError):
+            asked(server.port, before)
+
+
+def is_trusted(port: int, context: ssl.SSLContext) -> bool:
+    """Whether a server shows a certificate that these signed."""
+    try:
+        return asked(port, context)[0] == 200
+    except ssl.SSLError:
+        return False
+
+
+def is_live(place: str, root: bytes) -> bool:
+    """Whether a gRPC server that shows a certificate which these signed says that it is live."""
+    with grpc.secure_channel(place, grpc.ssl_channel_credentials(root)) as channel:
+        call = channel.unary_unary(f"/{SERVICE}/ServerLive").future(b"", timeout=60)
+        return call.code() is grpc.StatusCode.OK

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import grpc
 
 from equipoise.endpoint.grpc import GrpcService
-from equipoise.endpoint.tls import Tls
+from equipoise.endpoint.tls import Renewal, Tls
 from equipoise.errors import InputError
 
 LOOK_S = 0.01
@@ -96,5 +96,18 @@ async def grpc_server(service: GrpcService, address: str, port: int, tls: Tls | 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
     tls.context()  # it says what is wrong with the files, where gRPC would only fail
     signers = None if tls.client_ca is None else tls.client_ca.read_bytes()
-    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-    return grpc.ssl_server_credentials([pair], signers, require_client_auth=signers is not None)
+    renewal = Renewal(tls)
+
+    def shown() -> grpc.ServerCertificateConfiguration:
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], signers)
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        """Asked for each connection; null for what was shown before."""
+        return shown() if renewal.is_due() else None
+
+    return grpc.dynamic_ssl_server_credentials(
+        shown(),
+        renewed,  # type: ignore[arg-type]  # its types forget that null is allowed, as it is documented
+        require_client_authentication=signers is not None,
+    )

@@ -23,7 +23,7 @@ from equipoise.endpoint.logs import Log, LogForm, logged
 from equipoise.endpoint.observability import Observability, ObservabilitySettings, observability
 from equipoise.endpoint.protocol import HttpProtocol
 from equipoise.endpoint.rest import Rest
-from equipoise.endpoint.tls import Tls
+from equipoise.endpoint.tls import Tls, keep_renewed
 from equipoise.errors import InputError
 from equipoise.host.environment import memory_bytes
 from equipoise.observe.statistics import Statistics
@@ -174,7 +174,9 @@ async def _serve(
         for number in SIGNALS:
             loop.add_signal_handler(number, stop, number)
         serving = loop.create_task(server.serve([listening]))
-        watching = loop.create_task(Watch(server.server_state.connections, Patience()).run(log))
+        watching = [loop.create_task(Watch(server.server_state.connections, Patience()).run(log))]
+        if settings.tls is not None and server.config.ssl is not None:
+            watching.append(loop.create_task(keep_renewed(settings.tls, server.config.ssl)))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         _leave_alone_what_stays()
@@ -183,7 +185,8 @@ async def _serve(
             log.event("ready", url=url)
             tell(url)
         await serving
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         await asyncio.gather(*ending)
 
 

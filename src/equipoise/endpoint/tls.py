@@ -1,12 +1,20 @@
-"""TLS from certificate files, checked before anything else is done."""
+"""TLS from certificate files, checked before anything else is done, and read again once they were renewed."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from equipoise.errors import InputError
+
+LOOK_AGAIN_S = 5.0
+"""How long after it was replaced a certificate may still be shown."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,10 +47,7 @@ class Tls:
         ):
             if path is not None:
                 _require_readable(option, path)
-        try:
-            context.load_cert_chain(self.certificate, self.key, password=self._refuse_encrypted)
-        except ssl.SSLError as error:
-            raise self._unusable(error) from None
+        self.load_into(context)
         if self.client_ca is not None:
             try:
                 context.load_verify_locations(self.client_ca)
@@ -51,6 +56,17 @@ class Tls:
                 raise InputError("--tls-client-ca", f"{self.client_ca} holds no certificate", needed) from None
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Load certificate and key into a context, whose next connections are shown them.
+
+        Raises:
+            InputError: They are no PEM, or do not belong together: then the context cannot be used.
+        """
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=self._refuse_encrypted)
+        except ssl.SSLError as error:
+            raise self._unusable(error) from None
 
     def _refuse_encrypted(self) -> str:
         # Without this OpenSSL would ask for a password on the terminal, and wait.
@@ -62,6 +78,60 @@ class Tls:
             return InputError("--tls-key", found, "needed the private key that the certificate was made for")
         found = f"{self.certificate} and {self.key} cannot be used ({error.reason or error})"
         return InputError("--tls-cert, --tls-key", found, "needed a certificate and its private key, both in PEM")
+
+
+class Renewal:
+    """Notices that a certificate and its key were replaced. Files that cannot be used are logged, and change nothing.
+
+    Args:
+        tls: The files, which were read.
+    """
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._state = self._now()
+        self._looked_s = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether they were replaced since this was last asked, by files that can be used; looks every few seconds."""
+        if time.monotonic() - self._looked_s < LOOK_AGAIN_S:
+            return False
+        self._looked_s = time.monotonic()
+        state = self._now()
+        if state == self._state:
+            return False
+        self._state = state
+        try:
+            self._tls.context()
+        except InputError as error:
+            log.error("the certificate that was read before is still shown: %s", error)
+            return False
+        log.info("the certificate in %s was read again", self._tls.certificate)
+        return True
+
+    def _now(self) -> tuple[tuple[int, int] | None, ...]:
+        """When each file was written, and its size; null for one that is not there."""
+        return tuple(map(_written, (self._tls.certificate, self._tls.key)))
+
+
+async def keep_renewed(tls: Tls, context: ssl.SSLContext) -> None:
+    """Load certificate and key into a context again whenever they were replaced, until this is cancelled."""
+    renewal = Renewal(tls)
+    while True:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        if renewal.is_due():
+            try:
+                tls.load_into(context)
+            except (InputError, OSError) as error:  # replaced again just now, which the next look sees
+                log.error("the certificate could not be read: %s", error)
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _require_readable(option: str, path: Path) -> None:
