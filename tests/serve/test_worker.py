@@ -111,6 +111,13 @@ def test_a_process_that_hangs_is_killed_and_replaced(
     run(main())
 
 
+def test_a_process_that_hangs_while_it_opens_is_killed(cascade: Cascades, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "OPENS_WITHIN_S", 0.5)
+    monkeypatch.setattr(crew, "PROGRAM", "import time; time.sleep(3600)")
+    with pytest.raises(BundleError, match=r"died \(signal SIGKILL\)"):
+        load_plan(cascade().folder, workers=1)
+
+
 def test_kills_under_load_leave_no_request_without_its_own_answer_or_an_error(run: Run, cascade: Cascades) -> None:
     made = cascade(lanes=2)
     rng = np.random.default_rng(4)

@@ -33,6 +33,8 @@ HEALTHY_S = 60.0
 """A process that lived this long died of something new: it is started again as if it were the first time."""
 HUNG_S = 60.0
 """A process that has not answered a batch for so long has hung, and is killed."""
+OPENS_WITHIN_S = 600.0
+"""A process that has not opened the plan by then has hung too; a large model is compiled in a minute or two."""
 LOOKS = 4
 """Times in that time that one is looked for."""
 STDERR = 2
@@ -81,8 +83,9 @@ class Crew:
 
     Each opens the plan for itself, and requires the golden answers as any server does. One that dies is missed at
     once, by a thread that waits for nothing else, and started again: after 0.1 s, after twice as long each time that it
-    dies again within a minute, at most 30 s. One that has not answered a batch for a minute is killed. It computes only
-    what the bundle was when it was first opened: where another one lies in its place by then, it stays away.
+    dies again within a minute, at most 30 s. One that has not answered a batch for a minute is killed, as is one which
+    has not opened the plan after ten. It computes only what the bundle was when it was first opened: where another one
+    lies in its place by then, it stays away.
 
     Args:
         opening: What they open.
@@ -180,6 +183,9 @@ class _Worker:
         """
         (control, *ours), theirs = zip(*(channel() for _ in range(1 + len(self.lanes))), strict=True)
         process = self._spawn(theirs)
+        late = threading.Timer(OPENS_WITHIN_S, process.kill)
+        late.daemon = True
+        late.start()
         try:
             control.send(self._opening)
             found = control.receive(keep=True)
@@ -190,6 +196,8 @@ class _Worker:
                 f"the process that opens it died ({_how(process.wait())})",
                 "see what it wrote before; a model that crashes its runtime cannot be served",
             )
+        finally:
+            late.cancel()
         control.close()
         if isinstance(found, EquipoiseError):
             process.kill()
