@@ -111,7 +111,15 @@ def test_too_little_time_for_all_tries_the_first_and_says_so() -> None:
     world = School({"original": 100, "small": 900, "tiny": 990, "wide": 700})
     choice = world.run(facts(train_s=16, trainings=(SMALL, TINY, WIDE)))
     assert {name for name, _ in world.trained} == {"small"}
-    assert reasons(choice)["wide"] == "not tried: the training time does not reach for it"
+    assert reasons(choice)["wide"] == "not tried: the training time ended first; more --train-minutes would"
+
+
+def test_time_that_others_leave_is_for_those_that_it_did_not_reach_for() -> None:
+    done_after = {"small": 2.0, "tiny": 2.0, "wide": 2.0}
+    world = School({"original": 100, "small": 700, "tiny": 800, "wide": 990}, done_after=done_after)
+    choice = world.run(facts(train_s=45, trainings=(SMALL, TINY, WIDE)))
+    assert [name for name, _ in world.trained] == ["small", "tiny", "wide"]
+    assert untimed(name_of(choice)) == "wide"
 
 
 def test_a_training_that_fails_is_recorded_and_the_search_goes_on() -> None:

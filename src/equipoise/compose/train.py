@@ -55,10 +55,13 @@ class Contender:
 def train(state: SearchState) -> Generator[Action, Reply, None]:
     """Train students, have each timed and judged on the search split, and train the most promising for longer."""
     contenders = [Contender(recipe) for recipe in state.facts.trainings]
-    while contenders:
+    waiting: list[Contender] = []  # for time that is left when the others have ended
+    while contenders or waiting:
+        if not contenders:
+            contenders, waiting = waiting, []
         seconds = _seconds_each(state, len(contenders))
         if seconds < LEAST_TRAINING_S and len(contenders) > 1:
-            _give_up(state, contenders.pop(), "not tried: the training time does not reach for it")
+            waiting.insert(0, contenders.pop())
             continue
         for contender in contenders:
             left_s = state.facts.train_s - state.trained_s - AROUND_TRAINING_S
