@@ -22,7 +22,7 @@
         ├── Overloaded          refused at once, since it would be answered too late
         ├── DeadlineExceeded    its deadline passed before its answer was there
         ├── Unavailable         nothing serves it now: shutting down, or a stage is down
-        └── StageFailed         a model's runtime raised
+        └── StageFailed         a stage failed on the request, which is not to blame
 
 An `InputError` always says what was found, what is needed, and what to do next; its message is meant for the person.
 """
@@ -203,4 +203,4 @@ class Unavailable(ServeError):  # noqa: N818
 
 
 class StageFailed(ServeError):  # noqa: N818
-    """The runtime of a stage raised an error on the request's rows."""
+    """A stage failed on a request that is not to blame: its runtime had no room, or gave what does not fit together."""

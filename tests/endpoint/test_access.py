@@ -249,8 +249,11 @@ def test_a_request_leaves_one_line_and_nothing_of_what_it_brought(guarded: Guard
 def test_what_fails_in_a_model_is_told_with_its_place_and_without_its_words(
     cascade: Callable[..., Any], gate: Any, serving: Any, served: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def full(images: Any) -> bool:
+        raise MemoryError("cannot compute this")
+
     gate.open.set()
-    gate.raises_on = lambda images: True
+    gate.raises_on = full
     with served([cascade().gated(0, gate)]) as server:
         status, said, headers = server.ask("POST", INFER, BODY)
         assert (status, "cannot compute" in said["error"]) == (500, True)

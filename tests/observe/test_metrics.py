@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 from equipoise.endpoint.exposition import Exposition
 from equipoise.endpoint.http import Call
-from equipoise.errors import DeadlineExceeded, Overloaded, StageFailed
+from equipoise.errors import BadRequest, DeadlineExceeded, Overloaded
 from equipoise.observe.counts import EDGES_S, Counts, Histogram, ModelCounts
 from equipoise.observe.metrics import METRICS
 from equipoise.observe.spending import RECENT_S, Spending
@@ -136,7 +136,7 @@ async def test_each_outcome_is_counted_by_its_name(cascade: Callable[..., Any], 
         assert await watched.value("equipoise_queue_rows", stage="1") == 1
         gone.cancel()
         gate.open.set()
-        with pytest.raises(StageFailed):
+        with pytest.raises(BadRequest):
             await engine.infer("m", {"image": np.full((1, 2, 2), 255, np.uint8)}, deadline_s=1000)
         outcomes = {
             outcome: await watched.value("equipoise_requests_total", outcome=outcome)

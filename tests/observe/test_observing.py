@@ -27,7 +27,7 @@ from equipoise.core.observation import COLUMNS
 from equipoise.endpoint.http import Limits
 from equipoise.endpoint.keys import add_key
 from equipoise.endpoint.observability import ObservabilitySettings
-from equipoise.errors import Overloaded, StageFailed
+from equipoise.errors import BadRequest, Overloaded
 from equipoise.execute.plan import open_plan
 from equipoise.observe import observing as module
 from equipoise.observe.observing import ObservationLog, ObservationSettings
@@ -102,7 +102,7 @@ def test_what_got_no_answer_is_a_row_too(
                     await engine.infer("m", {"image": images[:1]})
                 gate.open.set()
                 await first
-                with pytest.raises(StageFailed):
+                with pytest.raises(BadRequest):
                     await engine.infer("m", {"image": np.full((1, 2, 2), 255, np.uint8)})
 
     run(main())

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from equipoise.errors import BundleError, StageFailed, Unavailable
+from equipoise.errors import BadRequest, BundleError, Unavailable
 from equipoise.serve import Engine, LoadedPlan, crew, load_plan
 
 Array = NDArray[Any]
@@ -215,7 +215,7 @@ def test_what_a_runtime_raises_in_a_process_fails_its_request_alone(run: Run, tm
             tasks = [asyncio.create_task(engine.infer("m", {"x": np.array(each)})) for each in [[[0]], *asked]]
             _, first, poison, last = await asyncio.gather(*tasks, return_exceptions=True)
             assert first.outputs["value"].tolist() == [[1.0]]
-            assert isinstance(poison, StageFailed)
+            assert isinstance(poison, BadRequest)
             assert "99" in str(poison)
             assert last.outputs["value"].tolist() == [[4.0], [3.0]]
             assert engine.pids == pids

@@ -22,9 +22,10 @@ from equipoise.serve.work import Rows
 Array = NDArray[Any]
 Piece = tuple[Mapping[str, Array], Rows | None]
 """Inputs of a request, and which of its rows are asked: null for all."""
-Asked = tuple[dict[str, Array], Array] | Exception
-"""Outputs of a piece and how sure the stage is of each row, or what its runtime raised."""
-
+Answered = tuple[dict[str, Array], Array]
+"""Outputs of a piece and how sure the stage is of each row."""
+Asked = Answered | Exception
+"""What a stage answered, or what its runtime raised."""
 
 Ended = Callable[[int, list[Asked]], object]
 """Is told, in the event loop, which lane has ended its batch and what came of each piece."""

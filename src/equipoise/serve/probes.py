@@ -29,7 +29,7 @@ class Probes:
         lanes: Where stages are asked.
         cores: What a batch needs.
         wake: Called when a stage is to be asked.
-        ended: Called when one was, and its lane is free again.
+        ended: Called with a stage that was and why it did not answer, null if it did, once its lane is free again.
 
     Attributes:
         due: Stages that are to be asked now.
@@ -43,7 +43,7 @@ class Probes:
         lanes: Lanes,
         cores: CoreShare,
         wake: Callable[[], object],
-        ended: Callable[[], object],
+        ended: Callable[[int, str | None], object],
     ) -> None:
         self.due: list[int] = []
         self.trouble = ""
@@ -81,15 +81,16 @@ class Probes:
         self._lanes.end(lane, loop.time())
         (found,) = asked
         self._suspects.discard(stage)
+        why = str(found) if isinstance(found, Exception) else None
         if raised(found):
-            self.trouble = f"{self._names[stage]} fails on a golden row of its own bundle ({found})"
+            why = self.trouble = f"{self._names[stage]} fails on a golden row of its own bundle ({found})"
             failures = self._failures[stage] = self._failures.get(stage, 0) + 1
             wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * float(2 ** min(failures - 1, 16)))
             self._timers[stage] = loop.call_later(wait_s, self._again, stage)
         else:
             self._failures.pop(stage, None)
         self._cores.give()
-        self._ended()
+        self._ended(stage, why)
 
     def _again(self, stage: int) -> None:
         self.due.append(stage)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.errors import BadRequest, DeadlineExceeded, Overloaded, ServeError, StageFailed, Unavailable
+from equipoise.errors import DeadlineExceeded, Overloaded, ServeError, Unavailable
 from equipoise.policy.batch import QueueState
 from equipoise.policy.cascade import stands
 from equipoise.policy.route import End, entry_stage, next_stage
@@ -25,12 +25,13 @@ from equipoise.policy.schedule import Start, next_batch
 from equipoise.policy.served import served_plan
 from equipoise.serve.admission import Admission, unavailable
 from equipoise.serve.alarm import Alarm
+from equipoise.serve.blame import Blame
 from equipoise.serve.cores import CoreBudget
 from equipoise.serve.crew import Crew
 from equipoise.serve.events import OUTCOME_OF, Audience, BatchEnd, RequestEnd, request_end
-from equipoise.serve.inputs import InputCheck, holds_missing
+from equipoise.serve.inputs import InputCheck
 from equipoise.serve.instant import Instant
-from equipoise.serve.lanes import Asked, Lanes, raised
+from equipoise.serve.lanes import Answered, Asked, Lanes, raised
 from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.lull import Lull
 from equipoise.serve.memory import Memory
@@ -70,10 +71,11 @@ class Runner:
         self._lanes = Lanes(loaded.name, loaded.asks, lull, loaded.filling)
         self._lull = lull
         self._cores = cores.share(plan.stages[0].models[0].settings.threads, weakly(self._start_now))
-        self._names = [*(f"stage {place + 1}" for place in range(self._plan.nominal)), "the fallback"]
+        names = [*(f"stage {place + 1}" for place in range(self._plan.nominal)), "the fallback"]
         self._probes = Probes(
-            loaded.bundle.golden_inputs, self._names, self._lanes, self._cores, self._cores.wake, weakly(self._set_down)
+            loaded.bundle.golden_inputs, names, self._lanes, self._cores, self._cores.wake, weakly(self._probed)
         )
+        self._blame = Blame(loaded.name, names, weakly(self._fail), weakly(self._stand_in))
         self._down: frozenset[int] = frozenset()
         self._crew_trouble = ""
         digest = loaded.bundle.plan.content_digest
@@ -313,23 +315,31 @@ class Runner:
             if work.over:
                 continue
             work.computing_s += now_s - start_s
-            try:
-                self._advance(work, stage, asked, now_s)
-            except Unavailable as error:
-                self._stand_in(work, stage, now_s, str(error))
-            except Exception as error:  # answers that do not fit together: this request fails, and no other
-                self._fail(work, self._failed(stage, work, error))
-        if all(map(raised, found)):
+            if isinstance(asked, Unavailable):
+                self._stand_in(work, stage, now_s, str(asked))
+            elif isinstance(asked, Exception):
+                self._blame.hold(stage, work, asked)
+            else:
+                self._take_in(work, stage, asked, now_s)
+        if not all(isinstance(asked, Exception) for asked in found):
+            self._blame.judge(stage, None, now_s)
+        elif stage in self._probes.broken:
+            self._blame.judge(stage, self._probes.trouble, now_s)
+        elif any(map(raised, found)):
             self._probes.suspect(stage)
         self._tell_idle()
         self._cores.give()
         self._start(now_s)
 
-    def _advance(self, work: Work, stage: int, asked: Asked, now_s: float) -> None:
+    def _take_in(self, work: Work, stage: int, answered: Answered, now_s: float) -> None:
+        try:
+            self._advance(work, stage, answered, now_s)
+        except Exception as error:  # answers that do not fit together: this request fails, and no other
+            self._fail(work, self._blame.failed(stage, error))
+
+    def _advance(self, work: Work, stage: int, answered: Answered, now_s: float) -> None:
         """Take in what a stage answered, and answer the request or send what is left of it on."""
-        if isinstance(asked, Exception):
-            raise asked
-        outputs, confidence = asked
+        outputs, confidence = answered
         work.parts.append(Part(stage, work.left, outputs, confidence, work.since_s, now_s))
         accept = self._accept[stage]
         unsure = NO_ROWS if accept is None else np.flatnonzero(~stands(confidence, accept))
@@ -364,6 +374,14 @@ class Runner:
             self._crew_trouble = trouble
             self._lanes.take_down(lanes)
         self._set_down()
+
+    def _probed(self, stage: int, why: str | None) -> None:
+        """A stage was asked what it is known to answer, and did, or did not for some reason."""
+        self._set_down()
+        now_s = monotonic()
+        self._blame.judge(stage, why, now_s)
+        self._tell_idle()
+        self._start(now_s)
 
     def _set_down(self) -> None:
         """Find which stages can run, and send what waits for others elsewhere."""
@@ -402,12 +420,5 @@ class Runner:
         for queue in self._queues:
             for work in queue.pop(len(queue)):
                 self._fail(work, Unavailable(f"{self.loaded.name} is no longer served"))
-
-    def _failed(self, stage: int, work: Work, error: Exception) -> ServeError:
-        said = f"{self._names[stage]} of {self.loaded.name} failed on this request ({type(error).__name__}: {error})"
-        name = holds_missing(work.feeds)
-        failed: ServeError = StageFailed(said)
-        if name is not None:
-            failed = BadRequest(f"{said}; input {name!r} holds missing or infinite values, which it may not take")
-        failed.__cause__ = error
-        return failed
+        for work in self._blame.let_go():
+            self._fail(work, Unavailable(f"{self.loaded.name} is no longer served"))
