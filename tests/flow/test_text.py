@@ -68,6 +68,15 @@ def test_predictions_of_a_whole_file_keep_their_order(study: Path, folder: Path,
     assert pd.read_csv(tmp_path / "out.csv")["label"].tolist() == truth
 
 
+def test_sentences_without_labels_are_predicted_whole(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain.txt").write_text("fine\ndull plot\nfunny film\n\ncold and warm and flat\n")
+    predict_file(read_bundle(study / "bundle"), tmp_path / "plain.txt", tmp_path / "out.csv")
+    assert pd.read_csv(tmp_path / "out.csv")["label"].tolist() == ["fine", "dull", "fine", "dull"]
+    (tmp_path / "named.txt").write_text("dull a fine film\nfine a flat plot\n")  # every line begins with a class
+    predict_file(read_bundle(study / "bundle"), tmp_path / "named.txt", tmp_path / "out.csv")
+    assert pd.read_csv(tmp_path / "out.csv")["label"].tolist() == ["fine", "dull"]
+
+
 def test_check_reads_sentences_too(study: Path, folder: Path, tmp_path: Path) -> None:
     sentences_file(tmp_path / "new.txt", 1_500, seed=9)
     found = check(study / "bundle", data=tmp_path / "new.txt", baseline=folder / "model.onnx")

@@ -20,6 +20,8 @@ from equipoise.ingest.duplicates import find_duplicates
 from equipoise.ingest.study_data import load_study_data
 from equipoise.store.study import StudyFolder
 from picturing import COLOURS, encoded, picture_folder
+from sentencing import SPEC as SENTENCES
+from sentencing import sentences_file, vocabulary
 
 Array = NDArray[Any]
 BYTES = ModelSpec(inputs=(TensorSpec(name="image", dtype="uint8", shape=(None, 8, 8, 3)),), outputs=())
@@ -97,6 +99,34 @@ def test_a_study_reads_images_everywhere_and_finds_those_that_repeat(tmp_path: P
     found = find_duplicates(data.rows.take(slice(0, 13)), data.train, data.calibration).counts
     assert found.exact == 1
     assert found.in_training == 7
+
+
+def test_sets_of_texts_may_be_of_any_length(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="needs the extra text")
+    sentences_file(tmp_path / "main.txt", 6, longest=4)
+    (tmp_path / "long.txt").write_text("1 a fine film and the plot of a film is bright and warm and funny\n0 dull\n")
+    vocabulary(tmp_path / "vocab.txt")
+    wanted = brief(
+        tmp_path, data=str(tmp_path / "main.txt"), preprocess=str(tmp_path / "vocab.txt"),
+        ood=[f"long={tmp_path / 'long.txt'}:0.1"],
+    )  # fmt: skip
+    rows = load_study_data(wanted, SENTENCES).rows
+    assert rows.feeds["attention_mask"].sum(axis=1).tolist()[-2:] == [17, 3]
+    assert rows.feeds["input_ids"].shape == (8, 17)
+
+
+def test_sets_of_token_ids_may_be_of_any_length_and_other_free_sizes_are_one(tmp_path: Path) -> None:
+    for name, length in (("main", 3), ("long", 5)):
+        ids = np.ones((4, length), np.int64)
+        np.savez(
+            tmp_path / f"{name}.npz", input_ids=ids, attention_mask=ids, sound=np.ones((4, length)), label=[0, 1] * 2
+        )
+    paths = {"data": str(tmp_path / "main.npz"), "ood": [f"long={tmp_path / 'long.npz'}:0.1"]}
+    rows = load_study_data(brief(tmp_path, **paths), SENTENCES).rows
+    assert rows.feeds["attention_mask"].sum(axis=1).tolist() == [3] * 4 + [5] * 4
+    sound = ModelSpec(inputs=(TensorSpec(name="sound", dtype="float32", shape=(None, None)),), outputs=())
+    with pytest.raises(DataError, match=r"input 'sound' is \[5\] a row; needed \[3\], as in the main rows"):
+        load_study_data(brief(tmp_path, **paths), sound)
 
 
 def test_a_folder_needs_images_and_a_file_that_is_there(tmp_path: Path) -> None:

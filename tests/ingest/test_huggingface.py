@@ -94,6 +94,8 @@ def test_an_image_classifier_brings_its_own_too(tmp_path: Path) -> None:
     settings = {"do_resize": True, "size": {"height": 16, "width": 16}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     with pytest.raises(ModelError, match=r"no preprocessor_config\.json"):
         own_preprocessing(str(folder))
+    (tmp_path / "given").mkdir()
+    import_model(folder, False, tmp_path / "given", None)  # its settings may be given instead
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     (tmp_path / "artifact").mkdir()
     model = import_model(folder, False, tmp_path / "artifact", None)

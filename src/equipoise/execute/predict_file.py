@@ -91,7 +91,7 @@ def predict_file(
 def _chunks(bundle: Bundle, plan: OpenPlan, data: Path, header: Sequence[str] | None) -> Iterator[Chunk]:
     preprocessor = None if bundle.preprocessing is None else open_preprocessor(bundle.preprocessing)
     if isinstance(preprocessor, TextPreprocessor):
-        return text_chunks(data, preprocessor, plan.spec, plan.rows_at_once, header)
+        return text_chunks(data, preprocessor, plan.spec, plan.rows_at_once, header, bundle.labels or ())
     if not is_images(data):
         return read_chunks(data, plan.spec, plan.rows_at_once, bundle.data.columns, header)
     if preprocessor is None:

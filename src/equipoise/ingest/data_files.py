@@ -21,6 +21,7 @@ from equipoise.preprocess.fitting import derived, fitted
 from equipoise.preprocess.image_files import ImageFiles, image_files, is_images
 from equipoise.preprocess.image_rows import image_rows
 from equipoise.preprocess.images import decoded, require_pillow
+from equipoise.preprocess.lengths import sequence_inputs
 from equipoise.preprocess.raw import Preprocessor, open_preprocessor
 from equipoise.preprocess.text import TextPreprocessor
 
@@ -83,6 +84,13 @@ class DataFiles:
             placed = placed.model_copy(update={"settings": fitted(placed.settings, spec)})
         if placed is not None:
             self._open(placed)
+
+    @property
+    def filling(self) -> dict[str, int]:
+        """Inputs whose rows may have different lengths, each with what shorter ones are filled up with."""
+        if self._preprocessor is not None:
+            return self._preprocessor.filling
+        return {} if self._spec is None else dict.fromkeys(sequence_inputs(self._spec), 0)  # the mask hides it
 
     @property
     def notes(self) -> tuple[str, ...]:

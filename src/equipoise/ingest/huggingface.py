@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equipoise.core.preprocessing import ImagePreprocessing
-from equipoise.errors import EquipoiseError, ModelError
+from equipoise.errors import EquipoiseError, InputError, ModelError
 from equipoise.ingest.huggingface_folder import (
     CONFIG,
     class_names,
@@ -178,7 +179,9 @@ def _tokens(module: Any, config: Mapping[str, Any]) -> dict[str, Tensor]:
 def _pixels(path: str, config: Mapping[str, Any]) -> dict[str, Tensor]:
     import torch
 
-    settings = own_preprocessing(path).settings
+    settings = None
+    with suppress(InputError):  # settings that are not there, or not done here, can be given: the size is the model's
+        settings = own_preprocessing(path).settings
     size = None
     if isinstance(settings, ImagePreprocessing):
         size = settings.crop_size if settings.do_center_crop else settings.size if settings.do_resize else None

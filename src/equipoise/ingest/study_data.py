@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from equipoise.ingest.data_files import DataFiles, Keep, made_now
 from equipoise.ingest.rows import bind_rows, feature_columns, target_name
 from equipoise.ingest.slices import slice_values, spelled
 from equipoise.ingest.table import Table
+from equipoise.preprocess.lengths import joined
 from equipoise.preprocess.rows import Rows
 
 Array = NDArray[Any]
@@ -93,10 +94,11 @@ def load_study_data(
         why = f"the set {name!r}, compared by {brief.quality.metric or 'the target'},"
         part = _bound(other, spec, target, extra, columns, population=name, needs_target=why if target else None)
         _require_same_kind(parts[0], part, main, other)
+        _require_same_shapes(parts[0], part, other, files.filling)
         parts.append(part)
         group_parts.append(None if data.group is None else _group_values(other, data.group, {}))
     return StudyData(
-        rows=_joined(parts, slices, data.group, group_parts),
+        rows=_joined(parts, slices, data.group, group_parts, files.filling),
         calibration=_calibration(brief, spec, target, extra, columns, parts[0], main, files),
         train=_train(brief, spec, target, extra, columns, files),
         target=target,
@@ -195,6 +197,15 @@ def _require_same_kind(main: Rows, other: Rows, main_table: Table, table: Table)
         raise DataError(table.source, f"its target holds {found}", f"needed {needed}, as in {main_table.source}")
 
 
+def _require_same_shapes(main: Rows, other: Rows, table: Table, filling: Mapping[str, int]) -> None:
+    """Refuse inputs of a free size that differs between sets, but for sequences, which are filled up."""
+    for name, array in other.feeds.items():
+        wanted = main.feeds[name].shape[1:]
+        if name not in filling and array.shape[1:] != wanted:
+            found = f"input {name!r} is {list(array.shape[1:])} a row"
+            raise DataError(table.source, found, f"needed {list(wanted)}, as in the main rows: make them one size")
+
+
 def _group_values(table: Table, column: str, slices: dict[str, Array]) -> Array:
     values = table.require(column, "the group (--group)")
     if values.ndim != 1:
@@ -218,7 +229,11 @@ def _group_values(table: Table, column: str, slices: dict[str, Array]) -> Array:
 
 
 def _joined(
-    parts: Sequence[Rows], slices: dict[str, Array], group: str | None, group_parts: Sequence[Array | None]
+    parts: Sequence[Rows],
+    slices: dict[str, Array],
+    group: str | None,
+    group_parts: Sequence[Array | None],
+    filling: Mapping[str, int],
 ) -> Rows:
     further = sum(part.n for part in parts[1:])
     extra = {column: np.concatenate([values, np.full(further, None)]) for column, values in slices.items()}
@@ -226,7 +241,7 @@ def _joined(
         extra[group] = np.concatenate([values for values in group_parts if values is not None])
     targets = [part.target for part in parts if part.target is not None]
     return Rows(
-        feeds={name: np.concatenate([part.feeds[name] for part in parts]) for name in parts[0].feeds},
+        feeds=joined([part.feeds for part in parts], filling),
         target=np.concatenate(targets) if targets else None,
         extra=extra,
         population=np.concatenate([part.population for part in parts]),

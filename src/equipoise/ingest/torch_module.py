@@ -169,7 +169,11 @@ def example_inputs(module: nn.Module, name: str, table: Table | None) -> tuple[d
     import torch
 
     if table is None:
-        raise ModelError(name, "found no rows to show what it takes", "needed --data with its inputs")
+        raise ModelError(
+            name,
+            "found no rows to show what it takes: images and texts become rows only once that is known",
+            "needed --data with arrays under the names of its inputs; or save it with torch.export as .pt2, or as ONNX",
+        )
     arrays = {key: array[:EXAMPLE_ROWS] for key, array in _arrays(module, name, table).items()}
     if len(next(iter(arrays.values()))) < EXAMPLE_ROWS:
         rows = np.arange(EXAMPLE_ROWS) % table.n

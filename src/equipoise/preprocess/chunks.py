@@ -73,6 +73,8 @@ def read_chunks(
     multiple_of: int = 1,
     columns: Sequence[str] = (),
     header: Sequence[str] | None = None,
+    *,
+    labelled: bool = True,
 ) -> Iterator[Chunk]:
     """Read `.npz`, `.csv` or `.parquet` rows for a model; columns that it does not take are ignored.
 
@@ -84,6 +86,7 @@ def read_chunks(
         multiple_of: Rows of a piece are a multiple of it (the last piece may be shorter).
         columns: Columns that made up the model's single input in the study, in order; empty to tell from the file.
         header: Column names of a CSV file that has no header.
+        labelled: Whether lines of text begin with a label.
 
     Yields:
         The rows, in their order.
@@ -114,7 +117,7 @@ def read_chunks(
             pieces = _parquet(path, rows, find)
             holds_floats = cache(lambda name: _parquet_has_missing(path, name))
         case kind if kind in TEXT_SUFFIXES:
-            pieces = _text(path, spec, rows, find)
+            pieces = _text(path, spec, rows, find, labelled=labelled)
             holds_floats = json_has_one_type_of_number
         case _:
             pieces = _npz(path, rows, find)
@@ -143,9 +146,9 @@ def _csv(path: Path, spec: ModelSpec, rows: int, header: Sequence[str] | None, f
         yield _Piece({name: frame_column(frame[name]) for name in wanted}, sources, fraction)
 
 
-def _text(path: Path, spec: ModelSpec, rows: int, find: Find) -> Iterator[_Piece]:
+def _text(path: Path, spec: ModelSpec, rows: int, find: Find, *, labelled: bool) -> Iterator[_Piece]:
     taken = {tensor.name for tensor in spec.inputs if tensor.dtype == "string"}
-    for columns, fraction in text_columns(path, rows):
+    for columns, fraction in text_columns(path, rows, labelled=labelled):
         sources = find(dict.fromkeys(columns, ()))
         text = {name for input_name in taken for name in sources[input_name]}
         read = {name: spelled(columns[name]) if name in text else columns[name] for name in _names(sources)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.preprocess.chunks import Chunk, read_chunks
 from equipoise.preprocess.text import TextPreprocessor, raw_texts
+from equipoise.preprocess.text_files import LINE_SUFFIXES, is_labelled
 
 
 def text_chunks(
@@ -16,8 +17,9 @@ def text_chunks(
     spec: ModelSpec,
     multiple_of: int = 1,
     header: Sequence[str] | None = None,
+    classes: Collection[str] = (),
 ) -> Iterator[Chunk]:
-    """Read texts as a study reads them.
+    """Read texts as a study reads them; lines of text alone, without a label before it, are read too.
 
     Args:
         path: A data file with the columns that `preprocessor.settings` name; one that has the model's inputs instead is
@@ -26,6 +28,7 @@ def text_chunks(
         spec: What the model takes.
         multiple_of: Rows of a piece are a multiple of it (the last piece may be shorter).
         header: Column names of a CSV file that has no header.
+        classes: What a label may be, besides a whole number.
 
     Yields:
         The rows, in their order; those of a piece are filled up to its longest.
@@ -41,7 +44,8 @@ def text_chunks(
         inputs=tuple(TensorSpec(name=name, dtype="string", shape=(None,)) for name in columns), outputs=spec.outputs
     )
     first = 1
-    for chunk in read_chunks(path, text, multiple_of, (), header):
+    labelled = path.suffix.lower() not in LINE_SUFFIXES or not path.is_file() or is_labelled(path, classes)
+    for chunk in read_chunks(path, text, multiple_of, (), header, labelled=labelled):
         raw = raw_texts(chunk.feeds, columns)
         names = [f"{path}: row {number:,}" for number in range(first, first + chunk.rows)]
         yield Chunk(preprocessor(raw, names), chunk.rows, chunk.fraction)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,24 @@ LINE_SUFFIXES = (".txt", ".train", ".dev", ".valid", ".test", ".all")
 TEXT_SUFFIXES = (*JSON_SUFFIXES, *LINE_SUFFIXES)
 LABEL, TEXT = "label", "text"
 SHOWN_LINES = 5
+LINES_LOOKED_AT = 1000
 
 
-def text_columns(path: Path, rows: int | None = None) -> Iterator[tuple[dict[str, Array], float]]:
+def is_labelled(path: Path, classes: Collection[str]) -> bool:
+    """Whether lines begin with a label: the first of them all do with one of the classes, or with a whole number.
+
+    Files of JSON lines name what they hold, so that the question does not arise: they count as labelled.
+    """
+    if path.suffix.lower() in JSON_SUFFIXES:
+        return True
+    lines = (line for line, _ in _decoded_lines(path) if line.strip())
+    firsts = [line.split(maxsplit=1)[0] for line in islice(lines, LINES_LOOKED_AT)]
+    return all(first in classes or _is_whole(first) for first in firsts)
+
+
+def text_columns(
+    path: Path, rows: int | None = None, *, labelled: bool = True
+) -> Iterator[tuple[dict[str, Array], float]]:
     """Read a text file.
 
     A line of JSON is an object whose values are text, numbers, truth values or null. Any other line is a label without
@@ -30,6 +46,7 @@ def text_columns(path: Path, rows: int | None = None) -> Iterator[tuple[dict[str
     Args:
         path: The file; its suffix says which of the two it is.
         rows: Most rows of a piece; null for all at once, so that a column's type is that of all its values.
+        labelled: Whether lines that are no JSON begin with a label; without it, they are text alone.
 
     Yields:
         Column name to [n]: numbers where all are numbers (missing ones are NaN), else text as an `object` array, None
@@ -49,10 +66,10 @@ def text_columns(path: Path, rows: int | None = None) -> Iterator[tuple[dict[str
             numbers.append(number)
             lines.append(line)
         if len(lines) == rows:
-            yield _columns(path, lines, numbers, is_json=is_json), min(1.0, read / size)
+            yield _columns(path, lines, numbers, is_json=is_json, labelled=labelled), min(1.0, read / size)
             numbers, lines = [], []
     if lines:
-        yield _columns(path, lines, numbers, is_json=is_json), 1.0
+        yield _columns(path, lines, numbers, is_json=is_json, labelled=labelled), 1.0
 
 
 def spelled(values: Array) -> Array:
@@ -77,8 +94,12 @@ def _decoded_lines(path: Path) -> Iterator[tuple[str, int]]:
             yield line.rstrip("\r\n"), len(content)
 
 
-def _columns(path: Path, lines: Sequence[str], numbers: Sequence[int], *, is_json: bool) -> dict[str, Array]:
-    return _json_columns(path, lines, numbers) if is_json else _line_columns(path, lines, numbers)
+def _columns(
+    path: Path, lines: Sequence[str], numbers: Sequence[int], *, is_json: bool, labelled: bool
+) -> dict[str, Array]:
+    if is_json:
+        return _json_columns(path, lines, numbers)
+    return _line_columns(path, lines, numbers) if labelled else {TEXT: _objects([line.strip() for line in lines])}
 
 
 def _line_columns(path: Path, lines: Sequence[str], numbers: Sequence[int]) -> dict[str, Array]:
@@ -88,8 +109,14 @@ def _line_columns(path: Path, lines: Sequence[str], numbers: Sequence[int]) -> d
         raise _bad_lines(path, bad, len(lines), "a label and no text", f"needed `{LABEL} {TEXT}` in every line")
     labels = [part[0] for part in parts]
     texts = [part[1].rstrip() for part in parts]
-    whole = all(label.isascii() and label.removeprefix("-").isdigit() for label in labels)
-    return {LABEL: np.array(labels, dtype=np.int64) if whole else _objects(labels), TEXT: _objects(texts)}
+    return {
+        LABEL: np.array(labels, dtype=np.int64) if all(map(_is_whole, labels)) else _objects(labels),
+        TEXT: _objects(texts),
+    }
+
+
+def _is_whole(label: str) -> bool:
+    return label.isascii() and label.removeprefix("-").isdigit()
 
 
 def _json_columns(path: Path, lines: Sequence[str], numbers: Sequence[int]) -> dict[str, Array]:
