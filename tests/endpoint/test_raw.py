@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import subprocess
+import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equipoise.core.preprocessing import ImagePreprocessing
+from equipoise.endpoint import raw
 from equipoise.endpoint.http import Limits
 from equipoise.endpoint.multipart import parts_of
 from equipoise.errors import BadRequest
@@ -147,6 +150,41 @@ def test_the_loop_goes_on_while_an_image_is_decoded(server: Any, monkeypatch: py
     monkeypatch.setattr(ImagePreprocessor, "__call__", held)
     assert server.ask("POST", PATH, JPEG)[0] == 200
     assert waits.is_set()
+
+
+def test_a_deadline_counts_from_when_a_request_came(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = raw._within
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return decode(*arguments)
+
+    monkeypatch.setattr(raw, "_within", slow)
+    assert server.ask("POST", PATH, JPEG, {"x-request-timeout-ms": "10000"})[0] == 200
+    status, said, _ = server.ask("POST", PATH, JPEG, {"x-request-timeout-ms": "100"})
+    assert (status, "deadline" in said["error"]) == (504, True)
+
+
+def test_no_more_is_taken_than_can_be_decoded_soon(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "MOST_WAITING", 0)
+    status, said, headers = server.ask("POST", PATH, JPEG)
+    assert (status, "wait to be decoded" in said["error"], headers["retry-after"]) == (429, True, "1")
+    assert server.rest.room.free_bytes == server.rest.room.most_bytes
+
+
+def test_many_rows_are_read_beside_the_loop(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    read = raw.predict_request
+
+    def noted(*arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return read(*arguments)
+
+    monkeypatch.setattr(raw, "predict_request", noted)
+    for many_bytes, beside in ((1 << 20, False), (1, True)):
+        monkeypatch.setattr(raw, "MANY_BYTES", many_bytes)
+        assert server.ask("POST", "/v1/predict/plain", {"rows": [[[1, 2], [3, 4]]]})[0] == 200
+        assert threads.pop().startswith("equipoise-images") is beside
 
 
 def test_curl_sends_a_file(server: Any, tmp_path: Path) -> None:

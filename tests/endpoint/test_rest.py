@@ -389,7 +389,7 @@ def test_overload_and_deadlines_and_failures_have_their_statuses(
         gate.open.set()
         wait_until(lambda: server.ask("POST", INFER, one)[0] == 200)
         status, said, _ = server.ask("POST", INFER, {"inputs": [tensor(np.full((1, 2, 2), 255, np.uint8))]})
-        assert (status, "stage 1 of m failed" in said["error"]) == (500, True)
+        assert (status, "stage 1 of m failed" in said["error"]) == (400, True)
         server.call_soon(server.engine.retire)
         wait_until(lambda: server.ask("GET", "/v2/health/ready")[0] == 503)
         status, _, headers = server.ask("POST", INFER, one)

@@ -48,6 +48,26 @@ def test_callers_at_the_same_time_get_their_own_answers(
         np.testing.assert_allclose(outputs["h"], reference(mlp, x)["h"], rtol=1e-4, atol=1e-5)
 
 
+def test_what_it_raises_is_not_written_to_stderr_too(tmp_path: Path, setting: Any, capfd: Any) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "x"], ["y"])],
+        "look-up",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, ["n", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(np.arange(5, dtype=np.float32), "table")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "model.onnx")
+    for default in (False, True):
+        session = runtimes()["onnxruntime"].open(tmp_path, setting("onnxruntime", default=default))
+        with pytest.raises(Exception, match="99"):
+            session.run(session.prepare({"x": np.array([[99]])}))
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("name", ONNX_RUNTIMES)
 def test_an_answer_outlives_the_next_one(name: str, mlp: Path, setting: Any) -> None:
     session = runtimes()[name].open(mlp, setting(name))

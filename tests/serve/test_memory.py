@@ -70,6 +70,22 @@ def test_equal_requests_are_computed_once_whoever_leaves(
     run(main())
 
 
+def test_answers_of_very_many_rows_are_not_remembered(
+    run: Run, cascade: Cascades, images: Array, cache_rule: Any
+) -> None:
+    made = cascade(cache=cache_rule.model_copy(update={"entry_bytes": 10}))
+
+    async def main() -> None:
+        async with Engine([made.loaded]) as engine:
+            for asked, remembered in ((images[:1], True), (images, False)):
+                await engine.infer("m", {"image": asked})
+                again = await engine.infer("m", {"image": asked})
+                assert again.cached is remembered
+                made.require_right(again, asked)
+
+    run(main())
+
+
 def test_a_request_that_all_have_left_is_computed_for_the_next(
     run: Run, cascade: Cascades, gate: Any, images: Array, cache_rule: Any
 ) -> None:

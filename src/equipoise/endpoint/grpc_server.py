@@ -20,6 +20,8 @@ UNREAD_S = 20.0
 """How long clients may still take to read their answers, once all calls have one."""
 CALLS_S = 86_400.0
 """How long calls may still take at the end: each of them has an end of its own, before that."""
+MOST_CALLS = 4096
+"""At a time, of all connections: others are told `RESOURCE_EXHAUSTED`. gRPC has no limit of connections."""
 OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # two servers of one port would each get some of its requests
@@ -81,7 +83,8 @@ async def grpc_server(service: GrpcService, address: str, port: int, tls: Tls | 
     """
     limits = service.limits
     most_bytes = min(limits.body_bytes, limits.inflated_bytes)
-    server = grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", most_bytes)])
+    options = [*OPTIONS, ("grpc.max_receive_message_length", most_bytes)]
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
     server.add_generic_rpc_handlers((service.handler,))
     place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     credentials = None if tls is None else _credentials(tls)

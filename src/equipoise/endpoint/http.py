@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -121,11 +122,12 @@ class Room:
         most_bytes: So much; what waits in the connections' own buffers, `UNCOUNTED_BYTES` each, is not counted.
 
     Attributes:
+        most_bytes: As above.
         free_bytes: So much can still be taken.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = self.free_bytes = most_bytes
+        self.most_bytes = self.free_bytes = most_bytes
 
     def take(self, size: int) -> None:
         """Take some.
@@ -135,7 +137,7 @@ class Room:
         """
         if size > self.free_bytes:
             found = (
-                f"bodies of {self._most_bytes:,} bytes together are on their way, as much as is taken; come again later"
+                f"bodies of {self.most_bytes:,} bytes together are on their way, as much as is taken; come again later"
             )
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, found, close=True)
         self.free_bytes -= size
@@ -156,6 +158,7 @@ class Call:
         request_id: Its name in headers and logs (see `request_id`).
         access: What its log line will say.
         room: Where its body stays until it is whole.
+        began_s: When it came, on the monotonic clock: its deadline counts from then.
     """
 
     headers: dict[bytes, bytes]
@@ -164,6 +167,7 @@ class Call:
     request_id: bytes = b""
     access: Access = field(default_factory=Access)
     room: Room = field(default_factory=lambda: Room(Limits().together_bytes))
+    began_s: float = field(default_factory=time.monotonic)
 
     async def body(self, limits: Limits) -> bytes:
         """Its body, no longer compressed.

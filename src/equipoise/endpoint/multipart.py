@@ -7,7 +7,8 @@ from email.message import Message
 
 from equipoise.errors import BadRequest
 
-MOST_HEADER_BYTES = 8 << 10
+MOST_HEADER_BYTES = 2 << 10
+MOST_PARTS = 1000
 MOST_BOUNDARY_BYTES = 70
 
 
@@ -32,7 +33,7 @@ def parts_of(body: bytes, content_type: str, most: int) -> list[Part]:
     Args:
         body: All of it.
         content_type: Of its request, with the boundary.
-        most: Most parts that are taken.
+        most: Most parts that are taken, `MOST_PARTS` at most.
 
     Raises:
         BadRequest: It is not such a body, or has more parts.
@@ -44,6 +45,7 @@ def parts_of(body: bytes, content_type: str, most: int) -> list[Part]:
     whole, end, _ = (b"\r\n" + body).partition(mark + b"--")
     if not end:
         raise BadRequest("the body is not whole: it does not end with its boundary and two hyphens")
+    most = min(most, MOST_PARTS)
     pieces = whole.split(mark, most + 1)[1:]
     if len(pieces) > most:
         raise BadRequest(f"found more than {most:,} parts; at most {most:,} are taken")

@@ -112,6 +112,7 @@ class Prompt:
     def set(self) -> None:
         """Leave, if what happened is that the client went."""
         if self.disconnected:
+            self.body = []
             self.make_room()
             if self.leave is not None:
                 self.leave()

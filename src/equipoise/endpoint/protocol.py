@@ -182,7 +182,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._late.cancel()
             self._late = None
         prompt.make_room()
-        body = prompt.body[0] if len(prompt.body) == 1 else b"".join(prompt.body)
+        parts, prompt.body = prompt.body, []  # a connection that is kept must not keep them
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
         leave = prompt.prompter.answer_promptly(prompt.found, prompt.headers, body, partial(self._tell, prompt))
         if not prompt.response_complete:
             prompt.leave = leave

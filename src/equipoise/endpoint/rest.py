@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from equipoise.endpoint.compression import MIN_BYTES, Encoding, accepted, deflated
 from equipoise.endpoint.described import Described, described
@@ -55,6 +56,7 @@ from equipoise.serve.loading import LoadedPlan
 from equipoise.serve.repository import Repository
 from equipoise.serve.work import Answer
 
+Result = TypeVar("Result")
 JSON_LENGTH = b"inference-header-content-length"
 TIMEOUT = b"x-request-timeout-ms"
 """Header: milliseconds within which the answer is wanted."""
@@ -97,7 +99,8 @@ class Rest:
         self._log = log or Log("none")
         self._limits = limits or Limits()
         self.room = Room(self._limits.together_bytes)
-        self._raw = RawRows(self._limits)
+        self._raw = RawRows(self._limits, self.room)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="equipoise-bodies")
         self._templates: dict[tuple[str, str], Templates] = {}
         self._router = Router()
         self._extensions = Extensions(engine, self._limits, statistics, repository)
@@ -273,18 +276,33 @@ class Rest:
         return json_response({"name": model, "ready": True})
 
     async def _infer(self, call: Call) -> Response:
-        self._engine.plan(call.names["model"], call.names.get("version"))  # no body is read for one that is not there
-        return await self._waited(call, self._ask(call, await call.body(self._limits)))
+        plan = self._engine.plan(call.names["model"], call.names.get("version"))  # before a body is read for nothing
+        body = await call.body(self._limits)
+        if len(body) <= MOST_BYTES:
+            return await self._waited(call, self._ask(call, body))
+        self._refuse_early(call, plan, body)
+        request = await self._read_beside(call, body, plan)
+        return await self._waited(call, Asked(self._submit(call, request, plan), partial(_infer_response, request)))
 
     def _ask(self, call: Call, body: bytes) -> Asked:
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
         self._refuse_early(call, plan, body)
+        request = self._read(call, body, plan)
+        return Asked(self._submit(call, request, plan), partial(_infer_response, request))
+
+    def _read(self, call: Call, body: bytes, plan: LoadedPlan) -> InferRequest:
         length = _json_length(call, len(body))
         if length == 0:
-            request = raw_request(memoryview(body), plan.spec, self._limits)
-        else:
-            request = self._templates_for(plan).read(body, length)
-        return Asked(self._submit(call, request, plan), partial(_infer_response, request))
+            return raw_request(memoryview(body), plan.spec, self._limits)
+        return self._templates_for(plan).read(body, length)
+
+    async def _read_beside(self, call: Call, body: bytes, plan: LoadedPlan) -> InferRequest:
+        """Read a large body in a thread: some take seconds, in which the loop would answer nobody."""
+        self.room.take(len(body))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, call, body, plan)
+        finally:
+            self.room.give_back(len(body))
 
     def _refuse_early(self, call: Call, plan: LoadedPlan, body: bytes) -> None:
         """Spare an overloaded server the reading of what it refuses, unless a request may ask for more than others."""
@@ -304,29 +322,35 @@ class Rest:
         plan = self._engine.plan(call.names["model"])
         body = await call.body(self._limits)
         self._refuse_early(call, plan, body)
-        request = await self._raw.read(call.headers, body, plan)
+        reading = self._raw.read(call.headers, body, plan)
+        # Images wait their turn to be decoded; for a client that is gone none are.
+        decodes = plan.preprocessor is not None
+        request = await (self._while_there(call, asyncio.ensure_future(reading)) if decodes else reading)
         asked = Asked(self._submit(call, request, plan), lambda answer: json_response(predict_response(answer, plan)))
         return await self._waited(call, asked)
 
     def _submit(self, call: Call, request: InferRequest, plan: LoadedPlan) -> asyncio.Future[Answer]:
         call.access.version, call.access.rows = plan.version, len(next(iter(request.inputs.values())))
+        deadline_s = _earlier(request.deadline_s, call.headers.get(TIMEOUT))
+        if deadline_s is not None:
+            deadline_s -= time.monotonic() - call.began_s
         return self._engine.submit(
             plan.name,
             request.inputs,
             version=plan.version,
             outputs=request.outputs,
             priority=request.priority,
-            deadline_s=_earlier(request.deadline_s, call.headers.get(TIMEOUT)),
+            deadline_s=deadline_s,
             request_id=request.request_id,
         )
 
     async def _waited(self, call: Call, asked: Asked) -> Response:
-        response = asked.told(await self._answer(call, asked.answer))
+        response = asked.told(await self._while_there(call, asked.answer))
         encoding = _encoding(call, response)
         return response if encoding is None else await _packed(response, encoding)
 
-    async def _answer(self, call: Call, future: asyncio.Future[Answer]) -> Answer:
-        """Wait for an answer as long as the client does."""
+    async def _while_there(self, call: Call, future: asyncio.Future[Result]) -> Result:
+        """Wait for something as long as the client does."""
         if future.done():
             return future.result()
         loop = asyncio.get_running_loop()
@@ -346,8 +370,8 @@ class Rest:
                 gone.cancel()
 
 
-def _cancelled_when_gone(future: asyncio.Future[Answer], call: Call) -> asyncio.Future[Any]:
-    """Cancel an answer that is waited for once its client is gone; until that future is cancelled itself."""
+def _cancelled_when_gone(future: asyncio.Future[Any], call: Call) -> asyncio.Future[Any]:
+    """Cancel something that is waited for once its client is gone; until that future is cancelled itself."""
     gone = asyncio.ensure_future(call.receive())
     gone.add_done_callback(lambda _: future.cancel())
     return gone

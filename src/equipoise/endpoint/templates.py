@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,7 +31,15 @@ MOST_KNOWN = 64
 CANNOT = (ValueError, TypeError, RuntimeError, BadRequest)
 """What simdjson raises on what is no JSON, or no list of such numbers; and what wrong bytes raise."""
 
-_parser = simdjson.Parser()
+
+class _Parsers(threading.local):
+    """A parser for each thread: it keeps what it read last."""
+
+    def __init__(self) -> None:
+        self.mine = simdjson.Parser()
+
+
+_parsers = _Parsers()
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,7 @@ def without_numbers(head: bytes, most: int) -> tuple[bytes, list[bytes]]:
 
 
 def _numbers(text: bytes, part: _Part) -> Array:
-    values = _parser.parse(text)
+    values = _parsers.mine.parse(text)
     if not isinstance(values, simdjson.Array) or len(values) != math.prod(part.shape):
         raise ValueError("it is no list of as many values as the shape says")
     found = np.frombuffer(values.as_buffer(of_type=CODES[part.tensor.dtype]), KINDS[part.tensor.dtype])

@@ -67,6 +67,9 @@ class Tls:
             context.load_cert_chain(self.certificate, self.key, password=self._refuse_encrypted)
         except ssl.SSLError as error:
             raise self._unusable(error) from None
+        except OSError as error:
+            found = f"{self.certificate} or {self.key} cannot be read ({error.strerror})"
+            raise InputError("--tls-cert, --tls-key", found, "needed files in PEM") from None
 
     def _refuse_encrypted(self) -> str:
         # Without this OpenSSL would ask for a password on the terminal, and wait.
@@ -122,7 +125,7 @@ async def keep_renewed(tls: Tls, context: ssl.SSLContext) -> None:
         if renewal.is_due():
             try:
                 tls.load_into(context)
-            except (InputError, OSError) as error:  # replaced again just now, which the next look sees
+            except InputError as error:  # replaced again just now, which the next look sees
                 log.error("the certificate could not be read: %s", error)
 
 

@@ -21,6 +21,8 @@ from equipoise.telemetry import silence
 if TYPE_CHECKING:
     from equipoise.runtimes.onnxruntime_layers import OnnxRuntimeLayers
 
+FATAL = 4
+"""The severity from which on ONNX Runtime writes to stderr."""
 DTYPES: dict[str, DType] = {f"tensor({name})": name for name in get_args(DType)} | {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -107,7 +109,7 @@ def _options(settings: Settings) -> Any:
     if not settings.default:
         options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+    options.log_severity_level = FATAL  # what it says of a request's values would stand on stderr, beside the log
     return options
 
 

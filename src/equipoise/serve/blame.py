@@ -8,7 +8,7 @@ from equipoise.errors import BadRequest, ServeError, StageFailed
 from equipoise.serve.inputs import holds_missing
 from equipoise.serve.work import Work
 
-NO_ROOM = ("memory", "alloc")
+NO_ROOM = ("bad_alloc", "bad allocation", "failed to allocate", "cannot allocate memory", "not enough memory")
 """What runtimes say where they had no room for a batch, which is no fault of its rows."""
 
 
@@ -37,7 +37,9 @@ class Blame:
 
     def hold(self, stage: int, work: Work, error: Exception) -> None:
         """A stage raised on a request; one for which there was no room fails at once."""
-        if any(word in str(error).lower() for word in NO_ROOM) or isinstance(error, MemoryError):
+        said = str(error).lower()
+        native = isinstance(error, RuntimeError)  # what Python code raises may quote the rows
+        if isinstance(error, MemoryError) or (native and any(words in said for words in NO_ROOM)):
             self._fail(work, self.failed(stage, error))
         else:
             self._held[stage].append((work, error))

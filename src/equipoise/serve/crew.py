@@ -284,7 +284,7 @@ class _Worker:
     def _started_again(self) -> bool:
         try:
             self.start()
-        except (EquipoiseError, OSError) as error:
+        except (EquipoiseError, OSError, RuntimeError) as error:  # the last where no more threads can be started
             self._say(f"its worker process died and cannot be started again ({error})")
             return False
         self._say(None)

@@ -258,9 +258,14 @@ class Engine:
         if not self._accepting:
             plan.close()
             raise Unavailable("the server is shutting down and loads nothing any more")
+        try:
+            runner = self._runner_of(plan)
+        except BaseException:
+            plan.close()
+            raise
         versions = self._runners.setdefault(plan.name, {})
         old = versions.pop(plan.version, None)
-        versions[plan.version] = self._runner_of(plan)
+        versions[plan.version] = runner
         if old is not None:
             await self._leave([old])
 

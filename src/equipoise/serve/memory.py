@@ -12,6 +12,8 @@ from equipoise.policy.cache import Lru, cache_key
 from equipoise.serve.work import Answer, Work
 
 Array = NDArray[Any]
+TIMES_ENTRY = 16
+"""An answer that takes so many times the memory that was planned for one is not remembered: it has many rows."""
 
 
 class Memory:
@@ -58,5 +60,7 @@ class Memory:
         for array in (*outputs.values(), answer.stage, answer.confidence, answer.trusted):
             array.flags.writeable = False
         kept = answer._replace(outputs=outputs)
-        self._answers.put(key, kept._replace(cached=True))
+        arrays = (*outputs.values(), answer.stage, answer.confidence, answer.trusted)
+        if sum(array.nbytes for array in arrays) <= TIMES_ENTRY * self._rule.entry_bytes:
+            self._answers.put(key, kept._replace(cached=True))
         return kept

@@ -23,6 +23,7 @@ from equipoise.policy.cascade import stands
 from equipoise.policy.route import End, entry_stage, next_stage
 from equipoise.policy.schedule import Start, next_batch
 from equipoise.policy.served import served_plan
+from equipoise.preprocess.lengths import sequence_inputs
 from equipoise.serve.admission import Admission, unavailable
 from equipoise.serve.alarm import Alarm
 from equipoise.serve.blame import Blame
@@ -82,7 +83,8 @@ class Runner:
         self._memory = None if plan.cache is None else Memory(plan.cache, digest, loaded.name, loaded.version)
         self._alarm = Alarm(weakly(self._start))
         self._admission = Admission(loaded, self._plan, self._queues, self._lanes, self._cores)
-        self._instant = Instant(len(plan.all_stages), in_process=not isinstance(loaded.opened, Crew))
+        in_process = not isinstance(loaded.opened, Crew) and not sequence_inputs(loaded.spec)
+        self._instant = Instant(len(plan.all_stages), in_process=in_process)
         self._closed = False
         self._open = 0
         self._idle = asyncio.Event()
@@ -390,6 +392,7 @@ class Runner:
         for stage in self._down:
             for work in self._queues[stage].pop(len(self._queues[stage])):
                 self._stand_in(work, stage, now_s, self._why_down)
+            self._blame.judge(stage, self._why_down, now_s)
         self._tell_idle()
         self._start(now_s)
 
