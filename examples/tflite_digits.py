@@ -1,4 +1,4 @@
-"""Make a TensorFlow Lite model that reads digits, to try `equipoise optimize` on: no TensorFlow is needed.
+"""Make a TensorFlow Lite model that reads digits, and find the cheapest way to serve it: no TensorFlow is needed.
 
 Two convolutions with random filters, which are never trained, turn each of scikit-learn's 8 x 8 digits into features; a
 ridge classifier is trained on them and becomes the dense layer at the end. The file is written as TensorFlow's own
@@ -21,6 +21,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import RidgeClassifier
 from tflite_writer import TfliteWriter
 
+import equipoise
+
 Array = NDArray[Any]
 CHANNELS = (16, 48)
 TRAINED_ON = 700
@@ -29,9 +31,10 @@ SHARPNESS = 10.0
 
 
 def main() -> None:
-    """Write the model and the rows to judge it on, and print what to run next."""
+    """Write the model and the rows to judge it on, find the cheapest way to serve it, and answer rows with that."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("digits"), help="folder to write to (default: %(default)s)")
+    parser.add_argument("--budget", default="2m", help="wall time of the study (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the filters (default: %(default)s)")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -46,11 +49,11 @@ def main() -> None:
 
     accuracy = head.score(features(images[TRAINED_ON:], filters), labels[TRAINED_ON:])
     print(f"{path}: accuracy {accuracy:.4f} on {len(labels) - TRAINED_ON:,} rows, {path.stat().st_size / 1e6:.2f} MB")
-    print("\nNow find the cheapest way to serve it:")
-    print(
-        f"  equipoise optimize {path} --data {options.out}/digits.npz --max-drop 0.02 --budget 2m "
-        f"--out {options.out}/study"
-    )
+    study = options.out / "study"
+    result = equipoise.optimize(path, data=options.out / "digits.npz", max_drop=0.02, budget=options.budget, out=study)
+    print(f"\n{result.sentence}\n")
+    rows = equipoise.predict(study / "bundle", data=options.out / "digits.npz", out=options.out / "answers.csv")
+    print(f"{options.out / 'answers.csv'}: {rows:,} answers\n{study / 'report.html'}")
 
 
 def random_filters(rng: np.random.Generator) -> list[Array]:

@@ -22,13 +22,14 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 def test_the_tflite_file_answers_like_the_network_it_was_made_from(tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, str(EXAMPLES / "tflite_digits.py"), "--out", str(tmp_path)],
+        [sys.executable, str(EXAMPLES / "tflite_digits.py"), "--out", str(tmp_path), "--budget", "12s"],
         capture_output=True,
         text=True,
         check=True,
     )
     said = re.search(r"accuracy (\S+) on ([\d,]+) rows", run.stdout)
     assert said is not None
+    assert f"answers.csv: {int(said[2].replace(',', '')):,} answers" in run.stdout
     (tmp_path / "artifact").mkdir()
     import_model(tmp_path / "digits.tflite", False, tmp_path / "artifact", None)
     settings = Settings(runtime="openvino", precision="f32", threads=1, replicas=1, batch=1)

@@ -42,11 +42,19 @@ ORIGINAL, SMALL = config("model"), config("small")
 class Search:
     """A search that has chosen, with what its actions bring."""
 
-    def __init__(self, plan: Config = SMALL, *, rows: int = 1000, judged: bool = True, left_s: float = 100.0) -> None:
+    def __init__(
+        self,
+        plan: Config = SMALL,
+        *,
+        rows: int = 1000,
+        judged: bool = True,
+        left_s: float = 100.0,
+        data_use: str = "labelled",
+    ) -> None:
         facts = SimpleNamespace(
             repeats=Repeats(((100, 0.2), (1000, 0.3)), 0.004, "a trace", rows), judged=judged, baseline=ORIGINAL,
             rate_rps=None, memory_limit_bytes=None, mean_rate_rps=None, usd_per_hour=0.1, finish_s=5.0,
-            counts_correct=False,
+            counts_correct=False, data_use=data_use,
         )  # fmt: skip
         self.state = SearchState(cast(SearchFacts, facts), remaining_s=left_s)
         self.chosen = Entrant(name="chosen", config=plan, settings=SETTINGS)
@@ -115,13 +123,14 @@ def test_exact_matches_are_held_against_near_ones_on_the_same_requests() -> None
     [
         (Search(rows=0), PROVED, False, "columns key and row"),
         (Search(judged=False), PROVED, False, "metric none"),
+        (Search(data_use="none"), PROVED, False, "data_use = none forbids that"),
         (Search(), PROVED, True, "may doubt"),
         (Search(left_s=6.0), PROVED, False, "the budget ended first"),
         (Search(rows=30), PROVED, False, "30 rows, 60 are needed"),
         (Search(), NearMatched(why_not="not offered: so it is"), False, "so it is"),
         (Search(), Failure(name="n", recipe=Recipe(), stage="choose", reason="r"), False, "could not be tried"),
     ],
-    ids=["no rows", "nothing judged", "doubts", "no time", "few rows", "not proved", "failed"],
+    ids=["no rows", "nothing judged", "no data", "doubts", "no time", "few rows", "not proved", "failed"],
 )
 def test_without_near_matches_the_exact_cache_stays_and_says_why(
     search: Search, matched: Any, doubts: bool, why: str

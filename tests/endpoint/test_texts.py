@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,6 +62,15 @@ def test_every_way_gives_the_answer_of_predict(tmp_path: Path, bundle: Path, ser
         assert status == 200, said
         assert said["predictions"] == [pytest.approx(expected)]
         assert said.get("id") == ("mine" if isinstance(body, dict) and "id" in body else None)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_sends_a_sentence(tmp_path: Path, bundle: Path, server: Any) -> None:
+    (expected,) = predicted(bundle, [SENTENCE], tmp_path)
+    address = f"http://127.0.0.1:{server.port}{PATH}"
+    for how in (["-H", "content-type: text/plain", "-d", SENTENCE], ["-d", json.dumps({"text": SENTENCE})]):
+        done = subprocess.run(["curl", "-sS", *how, address], capture_output=True, check=True)
+        assert json.loads(done.stdout)["predictions"] == [pytest.approx(expected)]
 
 
 def test_requests_of_different_lengths_are_answered_together(tmp_path: Path, bundle: Path, server: Any) -> None:

@@ -94,6 +94,7 @@ def test_a_study_reads_images_everywhere_and_finds_those_that_repeat(tmp_path: P
     data = load_study_data(wanted, BYTES)
     assert data.rows.n == 13 + 6
     assert data.classes == COLOURS
+    assert data.files[4 + 4 : 4 + 4 + 2] == ("red/000.png", "red/001.png")
     assert data.preprocessing is not None
     assert data.train is not None
     found = find_duplicates(data.rows.take(slice(0, 13)), data.train, data.calibration).counts

@@ -13,7 +13,7 @@ FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("bundle", type=FILE)
-@click.option("--data", required=True, type=FILE, help="New rows with true answers: .npz, .csv or .parquet.")
+@click.option("--data", required=True, type=FILE, help="New rows with true answers, of any kind that a study takes.")
 @click.option("--baseline", type=FILE, help="The model that BUNDLE was made from, to compare with on the same rows.")
 @click.option("--state-dict", type=FILE, help="Weights of a --baseline that is module:function.")
 @click.option("--trust", is_flag=True, help="Open a --baseline that can run code (.joblib, .pkl): only your own.")

@@ -16,7 +16,7 @@ FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("bundle", type=FILE)
-@click.option("--data", required=True, type=FILE, help="Rows: .npz, .csv, .parquet; an image, a folder of them.")
+@click.option("--data", required=True, type=FILE, help="Rows: .npz, .csv, .parquet, texts; an image, a folder of them.")
 @click.option("--out", type=FILE, help="Answers: .npz, .csv or .parquet; where it is not given, they are printed.")
 @click.option("--columns", help="Column names of a CSV file without a header, separated by commas.")
 @click.option("--json", "as_json", is_flag=True, help="Print answers as JSON lines; with --out, say what was written.")

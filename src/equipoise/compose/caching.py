@@ -71,6 +71,8 @@ def _with_near(
     """The cache of near matches where it is proved and cheaper; else that of exact ones, and why."""
     if not repeats.rows:
         return _without_near(exact, NO_ROWS)
+    if state.facts.data_use == "none":
+        return _without_near(exact, "not tried: what is near is learnt from rows, and data_use = none forbids that")
     if not state.facts.judged:
         return _without_near(exact, "not tried: nothing is proved with the metric none")
     if doubts:

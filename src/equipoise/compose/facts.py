@@ -9,7 +9,7 @@ from equipoise.compose.servable import Config
 from equipoise.core.brief import ValueBrief
 from equipoise.core.plan import AnswerForm, DistrustAnswer
 from equipoise.core.recipe import Recipe
-from equipoise.core.variant import Failure, Variant
+from equipoise.core.variant import DataUse, Failure, Variant
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class SearchFacts:
         repeats: What is known of requests that repeat earlier ones; null for nothing.
         form: What the judged output holds; null where answers cannot be put together: several labels a row, or a
             person's own metric.
+        data_use: How much of the data may go into what is made.
         reshaping: Techniques whose result is another model, with errors of its own.
         resuming: Techniques whose longer trainings go on from shorter ones.
         reverting: Techniques that can leave their worst layers as they were (parameter `ignore_worst`).
@@ -107,6 +108,7 @@ class SearchFacts:
     distrust: WantedDistrust | None = None
     repeats: Repeats | None = None
     form: AnswerForm | None = None
+    data_use: DataUse = "labelled"
     reshaping: frozenset[str] = frozenset()
     resuming: frozenset[str] = frozenset()
     reverting: frozenset[str] = frozenset()

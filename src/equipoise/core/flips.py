@@ -83,6 +83,7 @@ class AffectedRow(Noun):
 
     Attributes:
         row: Its number in the data file, from 0.
+        file: The image that it is, where rows are files of their own; null for others.
         truth: Its true label; null without true answers.
         before: The original's label.
         after: The new plan's.
@@ -98,6 +99,7 @@ class AffectedRow(Noun):
     after: str
     fall: float | None
     content: dict[str, str] | None = None
+    file: str | None = None
 
 
 class Flips(Noun):

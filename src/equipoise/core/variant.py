@@ -31,6 +31,7 @@ class Variant(Noun):
         tool_versions: Versions of the libraries that made it.
         operators: As `compress.base.ModelFacts` has them; empty for a model as it was given.
         estimators: Trees or boosting rounds of a scikit-learn ensemble; null for others.
+        matrix_weights: As `compress.base.ModelFacts` has them; 0 for a model as it was given.
         training: How its last step trained it; null where that trained nothing.
     """
 
@@ -45,6 +46,7 @@ class Variant(Noun):
     tool_versions: dict[str, str]
     operators: dict[str, int] = Field(default_factory=dict)
     estimators: int | None = None
+    matrix_weights: int = 0
     training: TrainingRecord | None = None
 
 

@@ -72,7 +72,7 @@ def check(
 
     Args:
         bundle: Folder of the bundle.
-        data: New rows with true answers: a `.npz`, `.csv` or `.parquet` file.
+        data: New rows with true answers, of any kind that a study takes.
         baseline: The model that the bundle was made from; null for the weaker claim about the bundle alone.
         state_dict: Weights of a `baseline` that is `module:function`.
         columns: Column names of CSV files that have no header: a list, or `"age,sex,label"`.
@@ -106,7 +106,8 @@ def predict(bundle: PathLike, *, data: PathLike, out: PathLike, columns: str | S
 
     Args:
         bundle: Folder of the bundle.
-        data: A `.npz`, `.csv` or `.parquet` file with the model's inputs; or an image, a folder or an archive of them.
+        data: A `.npz`, `.csv` or `.parquet` file with the model's inputs; texts; or an image, a folder or an archive
+            of them.
         out: File for the answers, of any of these kinds.
         columns: Column names of a CSV file that has no header: a list, or `"age,sex,label"`.
 

@@ -65,6 +65,7 @@ def flips_of(choice: Choice, prepared: Prepared, workbench: Workbench, evidence:
     fall = _fall(before, after, before.labels if truth is None else truth)
     positive = prepared.brief.quality.positive_class
     rows = prepared.material.splits["certify"].take(main)
+    numbers = rows.extra[ROW].astype(int).tolist()
     forms = image_forms(rows, prepared.preprocessing)
     return Flips(
         n=len(main),
@@ -74,7 +75,8 @@ def flips_of(choice: Choice, prepared: Prepared, workbench: Workbench, evidence:
         rates=error_rates(labels, None if positive is None else names.index(positive)),
         rows=tuple(
             AffectedRow(
-                row=int(rows.extra[ROW][place]),
+                row=numbers[place],
+                file=prepared.files[numbers[place]] if prepared.files else None,
                 truth=None if truth is None else names[int(truth[place])],
                 before=names[int(before.labels[place])],
                 after=names[int(after.labels[place])],

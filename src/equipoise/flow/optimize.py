@@ -288,6 +288,7 @@ def search_facts(prepared: Prepared) -> SearchFacts:
         usd_per_hour=prepared.price.usd_per_hour,
         value=brief.value if brief.value.given else None,
         judged=judge is not None,
+        data_use=brief.data.data_use,
         counts_correct=judge is not None and judge.metric.name == "accuracy",
         baseline=material.baseline,
         originals=prepared.originals,

@@ -63,6 +63,7 @@ class Prepared:
         columns: Columns of the data file that the model's single input is made from, in order; empty where inputs are
             found by name.
         preprocessing: How raw images or texts become inputs; null where rows are tensors or columns already.
+        files: The image that each row of the data is; empty where rows are no files of their own.
         repeats: What is known of requests that repeat earlier ones; null for nothing.
         warnings: What the person should know.
     """
@@ -81,6 +82,7 @@ class Prepared:
     environment: Environment
     columns: tuple[str, ...]
     preprocessing: PlacedPreprocessing | None
+    files: tuple[str, ...]
     repeats: Repeats | None
     warnings: tuple[str, ...]
 
@@ -100,7 +102,14 @@ class Prepared:
 
     def next_recipes(self, variant: Variant) -> tuple[Recipe, ...]:
         """What is worth building of a variant that was trained."""
-        facts = ModelFacts(variant.format, variant.spec, variant.operators, variant.estimators, self.environment)
+        facts = ModelFacts(
+            format=variant.format,
+            spec=variant.spec,
+            operators=variant.operators,
+            estimators=variant.estimators,
+            environment=self.environment,
+            matrix_weights=variant.matrix_weights,
+        )
         return _allowed(propose_next(facts, variant.recipe), self.brief.data.data_use)[0]
 
 
@@ -164,6 +173,7 @@ def prepare(brief: Brief, study: StudyFolder) -> Prepared:
         environment=machine,
         columns=data.columns,
         preprocessing=data.preprocessing,
+        files=data.files,
         repeats=known_repeats(brief.workload, trace, None if traffic is None else traffic.mean_rate_rps),
         warnings=(
             *model.warnings,

@@ -242,6 +242,7 @@ class Workbench:
             tool_versions=built.tool_versions,
             operators=built.facts.operators,
             estimators=built.facts.estimators,
+            matrix_weights=built.facts.matrix_weights,
             training=built.training,
         )
         self.study.keep_artifact(folder, built.digest)

@@ -106,8 +106,8 @@ def _choice(*words: str) -> dict[str, Any]:
 KEYS = (
     BriefKey(
         "model.path", "--model", "model.path", spellings.text, TEXT, '"model.onnx"',
-        "The model: .onnx, .xml (OpenVINO), .tflite, .pt2, .skops, a pickle that you trust (.joblib, .pkl), or "
-        "module:function, which makes a PyTorch module.",
+        "The model: .onnx, .xml (OpenVINO), .tflite, .pt2, .skops, a pickle that you trust (.joblib, .pkl), "
+        "module:function, which makes a PyTorch module, or a Hugging Face folder (hf:owner/name from the hub).",
         required=True, is_path=True,
     ),
     BriefKey(
@@ -140,8 +140,8 @@ KEYS = (
     ),
     BriefKey(
         "data.path", "--data", "data.path", spellings.text, TEXT, '"test.npz"',
-        "Rows the model was not trained on: .npz (keys are input names), .csv or .parquet; or a folder of images by "
-        "class, or an archive of one.", required=True, is_path=True,
+        "Rows the model was not trained on: .npz (keys are input names), .csv or .parquet; a folder of images by "
+        "class, or an archive of one; or labelled text (.jsonl, lines of `label text`).", required=True, is_path=True,
     ),
     BriefKey(
         "data.target", "--target", "data.target", spellings.text, TEXT, '"label"',

@@ -18,7 +18,7 @@ from equipoise.host.environment import cores, memory_bytes
 from equipoise.ingest.table import Table, read_table
 from equipoise.ingest.texts import text_columns, with_tokens
 from equipoise.preprocess.fitting import derived, fitted
-from equipoise.preprocess.image_files import ImageFiles, image_files, is_images
+from equipoise.preprocess.image_files import ImageFiles, image_files, is_images, readable
 from equipoise.preprocess.image_rows import image_rows
 from equipoise.preprocess.images import decoded, require_pillow
 from equipoise.preprocess.lengths import sequence_inputs
@@ -58,6 +58,7 @@ class DataFiles:
             columns of text are those of the first file that was read.
         classes: Classes of the first images that were read, in the order that folder readers number them; null where no
             images by class were.
+        names: Of the images that were read last, in their order; empty where that were none.
 
     Raises:
         DataError: The preprocessing does not fit the model, or a library that it needs is not installed.
@@ -73,6 +74,7 @@ class DataFiles:
     ) -> None:
         self.placed: PlacedPreprocessing | None = None
         self.classes: tuple[str, ...] | None = None
+        self.names: tuple[str, ...] = ()
         self._spec = spec
         self._columns = columns
         self._keep = keep
@@ -109,6 +111,7 @@ class DataFiles:
         Raises:
             DataError: It cannot be read, or images need settings that are not given.
         """
+        self.names = ()
         if is_images(path):
             files = image_files(path)
             return self._images(files if most is None else files.head(most))
@@ -118,6 +121,7 @@ class DataFiles:
 
     def _images(self, files: ImageFiles) -> Table:
         preprocessor, settings = self._for_images(files)
+        self.names = tuple(map(readable, files.names))
         key = hashlib.sha256(f"{files.where} {settings.content_digest}".encode()).hexdigest()
         arrays = dict(self._keep(f"images-{key[:16]}", lambda: _decoded(files, preprocessor)))
         cpu_s = float(arrays.pop(CPU_S))

@@ -41,6 +41,7 @@ class StudyData:
             found by name.
         classes: Classes of images in the order of their folders; null where there were none.
         preprocessing: How raw images or texts became the rows; null where they were tensors or columns already.
+        files: The image that each of the main rows is; empty where they are no files of their own.
         warnings: What the person should know about the data.
     """
 
@@ -52,6 +53,7 @@ class StudyData:
     columns: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
     preprocessing: PlacedPreprocessing | None = None
+    files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -78,6 +80,7 @@ def load_study_data(
     data = brief.data
     files = files or files_of(brief, spec)
     main = table or files.read(Path(data.path))
+    named = files.names
     needs = _needs_target(brief.quality.metric)
     target = target_name(main, spec, data.target, needs or ("--target" if data.target else None))
     extra = list(dict.fromkeys([*data.slices, *([data.group] if data.group else [])]))
@@ -106,6 +109,7 @@ def load_study_data(
         columns=columns,
         classes=files.classes,
         preprocessing=files.placed,
+        files=named,
         warnings=(*files.notes, *_notes(main, slices)),
     )
 

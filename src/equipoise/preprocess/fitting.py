@@ -75,6 +75,8 @@ def _missing_settings(spec: ModelSpec, sides: tuple[int, int]) -> str:
     images = [tensor for tensor in spec.inputs if image_layout(tensor.shape) is not None]
     if not images:
         return f"the model takes no images: {listed([_described(tensor) for tensor in spec.inputs])}"
+    if len(spec.inputs) > 1:
+        return f"the model takes {listed([tensor.name for tensor in spec.inputs])}: images are for models of one input"
     tensor = images[0]
     layout = image_layout(tensor.shape)
     wanted = tensor.shape[1:3] if layout == "NHWC" else tensor.shape[2:]
@@ -83,8 +85,6 @@ def _missing_settings(spec: ModelSpec, sides: tuple[int, int]) -> str:
         missing.append(f"size (the first image is {sides[0]} x {sides[1]})")
     if tensor.dtype in FLOATS:
         missing.append("do_rescale or rescale_factor, image_mean and image_std (how bytes become its numbers)")
-    if len(spec.inputs) > 1:
-        missing.append("input (which input the images are for)")
     if not missing:
         missing.append("channel_order (RGB or BGR) and layout")
     return f"{_described(tensor)}: needed {'; '.join(missing)}. Give {OPTION}"
@@ -100,7 +100,8 @@ def _fitted_image(settings: ImagePreprocessing, spec: ModelSpec) -> ImagePreproc
     if settings.dtype not in (None, tensor.dtype):
         raise DataError(WHERE, f"dtype is {settings.dtype}", f"{_described(tensor)}: leave dtype out, or correct it")
     if tensor.dtype not in ("uint8", *FLOATS):
-        raise DataError(WHERE, _described(tensor), "needed an input of bytes or floating numbers for images")
+        needed = "needed an input of bytes or floating numbers for images; give this model rows as arrays (.npz)"
+        raise DataError(WHERE, _described(tensor), needed)
     floats = tensor.dtype in FLOATS
     rescale = floats if settings.do_rescale is None else settings.do_rescale
     if not floats and (rescale or settings.do_normalize):

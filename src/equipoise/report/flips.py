@@ -158,7 +158,7 @@ def _affected(rows: Sequence[AffectedRow]) -> Markup:
     shown = any(each.content for each in rows)
     cells = [
         (
-            f"{each.row:,}",
+            each.file or f"{each.row:,}",
             NOTHING if each.truth is None else each.truth,
             each.before,
             each.after,
