@@ -73,7 +73,7 @@ def test_bytes_of_the_images_own_size_need_no_settings() -> None:
         (model("float32", (None, 3, 8, 6)), "needed do_rescale or rescale_factor, image_mean and image_std"),
         (model("float32", (None, 3, 224, 224)), "needed size .* image_mean"),
         (model("uint8", (None, 3, 8, 6)), "channel_order"),
-        (model("uint8", (None, 8, 6, 3), (None, 2)), "which input the images are for"),
+        (model("uint8", (None, 8, 6, 3), (None, 2)), "images are for models of one input"),
         (model("float32", (None, 10)), "takes no images"),
     ],
 )
