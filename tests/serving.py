@@ -145,6 +145,7 @@ def plan_of(
     lanes: int,
     wait_s: float,
     distrust: DistrustAnswer | None,
+    ensemble: bool,
 ) -> Plan:
     settings = Settings(runtime="onnxruntime", precision="f32", threads=1, replicas=lanes, batch=BATCH)
     rule = BatchRule(max_rows=BATCH, limit_s=limit_s, max_wait_s=wait_s)
@@ -156,11 +157,15 @@ def plan_of(
     small, big = digests
     trust = None if distrust is None else AcceptRule(measure="max_probability", at_least=TRUST)
     sure = AcceptRule(measure="max_probability", at_least=AT_LEAST)
+    stages = (stage(small, sure, 1.0), stage(big, trust, 0.5))
+    if ensemble:
+        both = tuple(StageModel(artifact=digest, format="onnx", settings=settings) for digest in digests)
+        stages = (PlanStage(models=both, batch_rule=rule, combine="mean"),)
     return Plan(
         name="cascade",
         output="logits",
         output_kind="logits",
-        stages=(stage(small, sure, 1.0), stage(big, trust, 0.5)),
+        stages=stages,
         fallback=Fallback(stage=stage(small, None, 1.0), certificate=certificate()) if fallback else None,
         cache=cache,
         distrust=None
@@ -175,7 +180,7 @@ def plan_of(
 
 @pytest.fixture
 def cascade(tmp_path: Path, linear: Any, images: Array) -> Callable[..., Cascade]:
-    """Makes a cascade; `service_s` are the seconds that a batch of each stage is said to take, `seed` its weights'."""
+    """Makes a cascade, or an ensemble; `service_s` are the seconds that a stage's batch is said to take."""
 
     def make(
         *,
@@ -186,6 +191,7 @@ def cascade(tmp_path: Path, linear: Any, images: Array) -> Callable[..., Cascade
         wait_s: float = 0.0,
         distrust: DistrustAnswer | None = None,
         service_s: Sequence[float] = (0.001, 0.001, 0.001),
+        ensemble: bool = False,
         golden: Callable[[dict[str, Array]], dict[str, Array]] = lambda answers: answers,
         seed: int = 0,
     ) -> Cascade:
@@ -195,7 +201,7 @@ def cascade(tmp_path: Path, linear: Any, images: Array) -> Callable[..., Cascade
         place.mkdir()
         made = [linear(place / name, each) for name, each in zip(("small", "big"), weights, strict=True)]
         models = {artifact_digest(folder): folder for folder in made}
-        plan = plan_of(list(models), limit_s, fallback, cache, lanes, wait_s, distrust)
+        plan = plan_of(list(models), limit_s, fallback, cache, lanes, wait_s, distrust, ensemble)
         direct = open_plan_from(plan, models)
         service = [{BATCH: np.array([seconds])} for seconds in service_s[: len(plan.all_stages)]]
         nothing = Duplicates(exact=0, near=0, in_training=None, conflicting_targets=0)

@@ -49,6 +49,28 @@ def test_every_answer_is_the_right_one_for_its_own_rows(run: Run, cascade: Casca
     run(main())
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_ensemble_answers_with_the_mean_of_its_models(
+    run: Run, cascade: Cascades, images: Array, workers: int
+) -> None:
+    made = cascade(ensemble=True)
+    members = [
+        session.run(session.prepare({"image": images}))["logits"] for session in made.direct.stages.stages[0].sessions
+    ]
+    exponents = [np.exp(logits - logits.max(axis=1, keepdims=True)) for logits in members]
+    mean = np.mean([each / each.sum(axis=1, keepdims=True) for each in exponents], axis=0)
+
+    async def main() -> None:
+        async with Engine([await asyncio.to_thread(load_plan, made.folder, "m", "1", workers)]) as engine:
+            answers = await asyncio.gather(
+                *(engine.infer("m", {"image": images[n : n + 1]}) for n in range(len(images)))
+            )
+        found = np.exp(np.concatenate([answer.outputs["logits"] for answer in answers]))
+        np.testing.assert_allclose(found / found.sum(axis=1, keepdims=True), mean, rtol=1e-4)
+
+    run(main())
+
+
 def test_a_wait_for_a_fuller_batch_ends_by_itself(run: Run, cascade: Cascades, images: Array) -> None:
     made = cascade(wait_s=0.02)
 
