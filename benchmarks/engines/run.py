@@ -42,6 +42,7 @@ COLUMNS = ("shape", "engine", "settings", "runs as", "cost / ours", "made in", "
 AMX_FLAGS = ("amx_int8", "amx_bf16")
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 LONGEST_NOTE = 120
+WANTED_OF_AMX = 4.0
 
 
 def main() -> None:
@@ -80,6 +81,15 @@ def main() -> None:
     for name, found in report["shapes"].items():
         shown = ", ".join(f"{key} {value['value']:.2f}" for key in ("ratio", "ratio_tuned") if (value := found[key]))
         print(f"{name}: {OURS} is so many times as cheap as the model as it is deployed, and as tuned: {shown}")
+        if found["ratio_tuned"] is not None:
+            needed = wanted(name, machine)
+            holds = found["ratio_tuned"]["value"] >= needed
+            print(f"{name}: ratio_tuned of at least {needed:g} is wanted here: {'PASS' if holds else 'SHORT'}")
+
+
+def wanted(shape: str, machine: Environment) -> float:
+    """What `ratio_tuned` should be at least: what the matrix units are there for, and never a loss."""
+    return WANTED_OF_AMX if shape in ("resnet50", "bert-base") and set(AMX_FLAGS) <= set(machine.cpu_flags) else 1.0
 
 
 def _options() -> argparse.Namespace:

@@ -13,6 +13,7 @@ import pytest
 from equipoise.core.preprocessing import ImagePreprocessing, TextPreprocessing
 from equipoise.core.profile import Settings
 from equipoise.errors import ModelError
+from equipoise.flow.models import require_prepared_alike
 from equipoise.ingest.huggingface_folder import class_names, is_huggingface, longest_row, own_preprocessing
 from equipoise.ingest.model import import_model
 from equipoise.registry import runtimes
@@ -82,6 +83,16 @@ def test_its_own_files_are_the_preprocessing(copied: Path) -> None:
     (copied / "tokenizer_config.json").write_text('{"model_max_length": 24}')
     assert longest_row(copied, json.loads((copied / "config.json").read_text())) == 24
     assert longest_row(copied, {"model_type": "roberta", "max_position_embeddings": 20, "pad_token_id": 1}) == 18
+
+
+def test_an_alternative_that_reads_texts_otherwise_is_refused(bert: Path, copied: Path) -> None:
+    placed = own_preprocessing(str(bert))
+    require_prepared_alike(copied, placed)
+    require_prepared_alike(copied / "model.onnx", placed)
+    vocabulary = copied / "vocab.txt"
+    vocabulary.write_text("\n".join(reversed(vocabulary.read_text().splitlines())) + "\n")
+    with pytest.raises(ModelError, match="prepared otherwise than the main model's"):
+        require_prepared_alike(copied, placed)
 
 
 def test_an_image_classifier_brings_its_own_too(tmp_path: Path) -> None:

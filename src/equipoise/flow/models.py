@@ -14,9 +14,12 @@ from equipoise.compose.servable import Config
 from equipoise.compress.base import ModelFacts
 from equipoise.core.brief import Brief
 from equipoise.core.environment import Environment
+from equipoise.core.preprocessing import PlacedPreprocessing
 from equipoise.core.recipe import Recipe
 from equipoise.core.variant import Variant
+from equipoise.errors import InputError, ModelError
 from equipoise.flow.importing import import_in_child, native_config
+from equipoise.ingest.huggingface_folder import is_huggingface, own_preprocessing
 from equipoise.ingest.model import ImportedModel, check_alternative
 from equipoise.ingest.table import Table
 from equipoise.registry import runtimes
@@ -94,7 +97,27 @@ def read_models(brief: Brief, table: Table | None, study: StudyFolder, machine: 
         source = _source_name(path, read)
         read[source], variants[source] = _import(path, Recipe(source=source), brief, table, study)
         check_alternative(path, model, read[source])
+        require_prepared_alike(path, brief.preprocess)
     return GivenModels(read, variants, machine)
+
+
+def require_prepared_alike(path: Path, placed: PlacedPreprocessing | None) -> None:
+    """Refuse another model whose own files say that it reads texts or images otherwise: rows are prepared once."""
+    if placed is None or not is_huggingface(str(path)):
+        return
+    try:
+        own = own_preprocessing(str(path)).settings
+    except InputError:  # it says nothing that could be compared
+        return
+    for name in ("tokenizer_sha256", "size", "image_mean", "image_std"):
+        wanted, found = getattr(placed.settings, name, None), getattr(own, name, None)
+        forms = [getattr(settings, "tokenizer", None) for settings in (placed.settings, own)]  # files of one kind
+        if None not in (wanted, found) and wanted != found and forms[0] == forms[1]:
+            raise ModelError(
+                str(path),
+                f"its rows are prepared otherwise than the main model's ({name})",
+                "needed a model with the same tokenizer, or the same size and normalisation of images",
+            )
 
 
 def configs_of(variant: Variant, machine: Environment) -> tuple[Config, ...]:
