@@ -267,6 +267,21 @@ def test_speed_alone_is_compared_without_a_metric() -> None:
     assert not any(isinstance(action, Answer) for action in world.asked)
 
 
+def test_where_nothing_is_judged_the_time_of_a_proof_is_for_building() -> None:
+    many = [step(f"r{number}") for number in range(60)]
+    speed = {"original": 100.0} | {str(recipe): 300.0 for recipe in many}
+
+    def built_until(judged: bool) -> float:
+        world = World(speed, action_s=2.0)
+        wanted = facts(*many, judged=judged)
+        world.run(wanted)
+        last = max(place for place, action in enumerate(world.asked) if isinstance(action, Build))
+        return last * world.action_s / wanted.budget_s
+
+    assert built_until(judged=True) < 0.46
+    assert 0.5 < built_until(judged=False) < 0.56
+
+
 def test_the_same_replies_lead_to_the_same_choice() -> None:
     def asked() -> list[str]:
         world = World({"original": 100, "a": 300, "b": 500, "c": 200}, loss={"b": 0.1})

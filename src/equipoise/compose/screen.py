@@ -14,8 +14,6 @@ from equipoise.core.variant import Variant
 from equipoise.errors import BaselineError
 
 SCREEN_BATCHES = (1, 8, 32, 128)
-BUILD_UNTIL, SCREEN_UNTIL = 0.45, 0.58
-"""Shares of the budget after which nothing more is built, and nothing more is screened."""
 UNTRAINED_SHARE, TRAIN_UNTIL = 0.5, 0.58
 """Where others are trained: the part of that for forms that need no training, and the share of the budget after which
 no student is begun."""
@@ -57,7 +55,7 @@ def screen(state: SearchState) -> Generator[Action, Reply, None]:
     while waiting:
         item = waiting.popleft()
         # What was built at some cost is at least timed, even where the time for building is over.
-        until = BUILD_UNTIL if isinstance(item, Recipe) else SCREEN_UNTIL
+        until = state.phases.build if isinstance(item, Recipe) else state.phases.screen
         if state.phase_is_over(until * (UNTRAINED_SHARE if state.facts.trainings else 1.0)):
             state.give_up(item, "screen", "not tried: the budget ended first; a larger --budget would try it")
             continue

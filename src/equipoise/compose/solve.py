@@ -3,9 +3,9 @@
 It is a generator without input, output or clock: it yields `compose.actions`, is sent a `Reply` with the budget that is
 left, and returns a `Choice`. The same replies always lead to the same choice.
 
-Each phase may use the budget up to a share of it. Screening costs a fraction of a second a candidate; only a handful of
-finalists is timed with care, in turns with the original; only those that the search split says will pass are shown the
-certify split.
+Each phase may use the budget up to a share of it (`compose.phases`). Screening costs a fraction of a second a
+candidate; only a handful of finalists is timed with care, in turns with the original; only those that the search split
+says will pass are shown the certify split.
 """
 
 from __future__ import annotations

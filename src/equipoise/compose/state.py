@@ -21,6 +21,7 @@ from equipoise.compose.actions import (
 )
 from equipoise.compose.certify import Judgement, power_on
 from equipoise.compose.facts import SearchFacts
+from equipoise.compose.phases import JUDGED, UNJUDGED, Phases
 from equipoise.compose.servable import Entrant, Servable
 from equipoise.core.candidate import Candidate
 from equipoise.core.certificate import FloorCertificate
@@ -207,6 +208,11 @@ class SearchState:
         self.failures.append(Failure(name=name, recipe=recipe, stage=stage, reason=reason))
 
     # --- knowing ------------------------------------------------------------------------------------------------
+
+    @property
+    def phases(self) -> Phases:
+        """Until when each phase may begin something new."""
+        return JUDGED if self.facts.judged else UNJUDGED
 
     def phase_is_over(self, share: float) -> bool:
         """Whether a phase that may use the budget up to `share` of it must end."""

@@ -10,8 +10,6 @@ from equipoise.compose.servable import Entrant
 from equipoise.compose.state import Screened, SearchState
 from equipoise.compose.worth import rough_cost
 
-TUNE_UNTIL = 0.62
-"""Share of the budget after which finalists keep the settings that screening found."""
 TUNE_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TUNE_SECONDS = 0.2
 FINALISTS = 4
@@ -23,7 +21,7 @@ def tune(state: SearchState) -> Generator[Action, Reply, list[Entrant]]:
     hopeful = [name for name in _hopeful(state) if name != keep_name]
     # The most promising finalist before the original, which was timed at several batch sizes already.
     for name in [*hopeful[:1], keep_name, *hopeful[1:]]:
-        if not state.phase_is_over(TUNE_UNTIL):
+        if not state.phase_is_over(state.phases.tune):
             yield from tune_settings(state, state.screened[name])
     return [state.entrant(state.screened[name]) for name in (keep_name, *hopeful)]
 
