@@ -19,7 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from equipoise.core.tensor import ModelSpec, TensorSpec
 from equipoise.endpoint.http import Limits, json_response
+from equipoise.endpoint.values import bound, json_array, parsed
+from equipoise.errors import BadRequest
 from equipoise.execute.plan import open_plan
 from equipoise.execute.stages import STAGE, probabilities
 from equipoise.serve import load_plan
@@ -367,6 +370,21 @@ def test_a_client_that_hangs_up_leaves(cascade: Callable[..., Any], gate: Any, i
         assert status == 200
         np.testing.assert_allclose(said["outputs"][0]["data"], made.expected(images[:1])["logits"][0], rtol=1e-5)
         assert gate.batches == [1]
+
+
+@pytest.mark.parametrize("number", ["-9223372036854775809", "9223372036854775808", "1e300", "-9223372036854775808.0"])
+def test_whole_numbers_beyond_their_type_do_not_become_others(number: str) -> None:
+    spec = ModelSpec(inputs=(TensorSpec(name="x", dtype="int64", shape=(None,)),), outputs=())
+
+    def read(text: str) -> Any:
+        return bound({"x": json_array("x", parsed(f"[{text}]".encode()), Limits(), "int64")}, spec, {"x": ("x",)})["x"]
+
+    with pytest.raises(BadRequest, match="cannot hold it"):
+        read(number)
+    with pytest.raises(BadRequest, match="cannot hold it"):
+        read(f"1, {number}")
+    assert read("-9223372036854775808, 9223372036854775807").tolist() == [-(2**63), 2**63 - 1]
+    assert read("9007199254740993, 3.0").tolist() == [2**53 + 1, 3]
 
 
 def test_overload_and_deadlines_and_failures_have_their_statuses(

@@ -155,18 +155,20 @@ def test_only_files_that_can_be_used_count_as_renewed(
     certificate, key = files
     other = signed(tmp_path / "tls", "other")
     renewal = Renewal(Tls(certificate, key))
-    assert not renewal.is_due()
+    assert renewal.pair() is None
     certificate.write_bytes(other[0].read_bytes())  # its key is on its way
-    assert not renewal.is_due()
+    assert renewal.pair() is None
     assert "is not the key of" in caplog.text
+    assert renewal.pair() is None
+    assert caplog.text.count("is still shown") == 1
     key.unlink()
-    assert not renewal.is_due()
+    assert renewal.pair() is None
     key.write_bytes(other[1].read_bytes())
-    assert renewal.is_due()
-    assert not renewal.is_due()
+    assert renewal.pair() == (other[0].read_bytes(), other[1].read_bytes())
+    assert renewal.pair() is None
     monkeypatch.setattr(tls_module, "LOOK_AGAIN_S", 60.0)
     key.touch()
-    assert not renewal.is_due()
+    assert renewal.pair() is None
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(

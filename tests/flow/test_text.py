@@ -72,6 +72,9 @@ def test_sentences_without_labels_are_predicted_whole(study: Path, tmp_path: Pat
     (tmp_path / "plain.txt").write_text("fine\ndull plot\nfunny film\n\ncold and warm and flat\n")
     predict_file(read_bundle(study / "bundle"), tmp_path / "plain.txt", tmp_path / "out.csv")
     assert pd.read_csv(tmp_path / "out.csv")["label"].tolist() == ["fine", "dull", "fine", "dull"]
+    (tmp_path / "mixed.txt").write_text("dull a fine film\nfine a flat plot\nfime a slow one\n")
+    with pytest.raises(DataError, match="2 of the first 3 lines begin with a class, and 1 with something else, 'fime'"):
+        predict_file(read_bundle(study / "bundle"), tmp_path / "mixed.txt", tmp_path / "out.csv")
     (tmp_path / "named.txt").write_text("dull a fine film\nfine a flat plot\n")  # every line begins with a class
     predict_file(read_bundle(study / "bundle"), tmp_path / "named.txt", tmp_path / "out.csv")
     assert pd.read_csv(tmp_path / "out.csv")["label"].tolist() == ["fine", "dull"]

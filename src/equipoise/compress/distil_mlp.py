@@ -14,7 +14,7 @@ import numpy as np
 from equipoise.compress.base import BuildContext, Fidelity, ModelFacts
 from equipoise.compress.sklearn_students import Lesson, filled, lesson, may_be_taught, save_student
 from equipoise.compress.tools import tool
-from equipoise.compress.training import Training, TrainingRun, required_training
+from equipoise.compress.training import Training, TrainingRun, read_record, required_training
 from equipoise.core.recipe import Recipe, Step
 from equipoise.core.variant import DataUse, Format
 from equipoise.errors import TechniqueError
@@ -76,11 +76,13 @@ class _Progress:
         network: As its last epoch left it, its optimizer with it.
         best: The finished student of the best epoch.
         best_step: Which epoch that was.
+        done: Epochs.
     """
 
     network: Any
     best: Any
     best_step: int
+    done: int
 
 
 def _train(
@@ -113,7 +115,7 @@ def _train(
         raise TechniqueError("no epoch gave an answer that can be judged; scale the inputs, or leave out the largest")
     finished = run.done == MOST_EPOCHS or run.done - best_step >= PATIENCE
     if not finished:
-        _keep(_Progress(network, best, best_step), training.folder)
+        _keep(_Progress(network, best, best_step, run.done), training.folder)
     run.finish(finished=finished)
     return best
 
@@ -126,13 +128,15 @@ def _keep(progress: _Progress, folder: Path) -> None:
 
 
 def _earlier(folder: Path) -> _Progress | None:
-    """Where a shorter training stopped; null where there was none, or its file cannot be read."""
+    """Where a shorter training stopped; null where there was none, or its files cannot be read or do not agree."""
     import skops.io
 
     try:
-        return _Progress(**skops.io.load(folder / PROGRESS_FILE, trusted=[OPTIMIZER]))
+        found = _Progress(**skops.io.load(folder / PROGRESS_FILE, trusted=[OPTIMIZER]))
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
         return None
+    record = read_record(folder)  # one that went on from there and was killed told of more than it left
+    return found if record is not None and record.points and record.points[-1].step == found.done else None
 
 
 def _targets(taught: Lesson) -> tuple[Array, Array, Array]:

@@ -101,16 +101,16 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
     signers = None if tls.client_ca is None else tls.client_ca.read_bytes()
     renewal = Renewal(tls)
 
-    def shown() -> grpc.ServerCertificateConfiguration:
-        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], signers)
+    def shown(certificate: bytes, key: bytes) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], signers)
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:
         """Asked for each connection; null for what was shown before."""
-        return shown() if renewal.is_due() else None
+        pair = renewal.pair()
+        return None if pair is None else shown(*pair)
 
     return grpc.dynamic_ssl_server_credentials(
-        shown(),
+        shown(tls.certificate.read_bytes(), tls.key.read_bytes()),
         renewed,  # type: ignore[arg-type]  # its types forget that null is allowed, as it is documented
         require_client_authentication=signers is not None,
     )

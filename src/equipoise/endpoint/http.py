@@ -43,7 +43,7 @@ class Limits:
         depth: Lists within lists.
         pixels: Of one image, as it is sent.
         body_s: Seconds until its body is whole: one that never comes would hold its connection, and a shutdown, open.
-        together_bytes: Bytes of all bodies, of all requests, that are not whole yet.
+        together_bytes: Bytes of all bodies, of all requests, that are not whole or not read yet.
     """
 
     body_bytes: int = 64 << 20
@@ -116,7 +116,7 @@ UNCOUNTED_BYTES = 64 << 10
 
 
 class Room:
-    """What bodies that are not whole yet may take of the memory, all together.
+    """What bodies that are not whole or not read yet may take of the memory, all together.
 
     Args:
         most_bytes: So much; what waits in the connections' own buffers, `UNCOUNTED_BYTES` each, is not counted.
@@ -158,7 +158,8 @@ class Call:
         request_id: Its name in headers and logs (see `request_id`).
         access: What its log line will say.
         room: Where its body stays until it is whole.
-        began_s: When it came, on the monotonic clock: its deadline counts from then.
+        began_s: When its head, or a body that came with it, was whole, on the monotonic clock: its deadline counts from
+            then.
     """
 
     headers: dict[bytes, bytes]

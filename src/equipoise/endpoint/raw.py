@@ -41,7 +41,7 @@ MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 DATA_URL = "data:image/"
 FEW_BYTES = 4096
 MANY_BYTES = 1 << 20
-"""Rows of a body from here on are read beside the event loop, which they would keep for tenths of a second."""
+"""Rows of a body from here on become arrays beside the event loop, which that would keep for tenths of a second."""
 MOST_WAITING = 32
 """Requests a core that wait to be decoded, or are: some tenths of a second."""
 RETRY_AFTER_S = 1.0

@@ -42,7 +42,7 @@ from equipoise.endpoint.logs import Access, Log
 from equipoise.endpoint.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, raw_request, timeout_s
 from equipoise.endpoint.openapi import openapi
 from equipoise.endpoint.prompt import MOST_BYTES, Found, Tell
-from equipoise.endpoint.raw import RawRows
+from equipoise.endpoint.raw import MANY_BYTES, RawRows
 from equipoise.endpoint.rows import MILLISECOND, predict_response
 from equipoise.endpoint.templates import Templates
 from equipoise.errors import (
@@ -82,7 +82,7 @@ class Rest:
         log: Gets a line for each request; null for none.
 
     Attributes:
-        room: Where bodies stay until they are whole.
+        room: Where bodies stay until they are whole, and large ones until they are read.
     """
 
     def __init__(
@@ -281,7 +281,8 @@ class Rest:
         if len(body) <= MOST_BYTES:
             return await self._waited(call, self._ask(call, body))
         self._refuse_early(call, plan, body)
-        request = await self._read_beside(call, body, plan)
+        reading = asyncio.ensure_future(self._read_beside(call, body, plan))
+        request = await self._while_there(call, reading)
         return await self._waited(call, Asked(self._submit(call, request, plan), partial(_infer_response, request)))
 
     def _ask(self, call: Call, body: bytes) -> Asked:
@@ -324,7 +325,7 @@ class Rest:
         self._refuse_early(call, plan, body)
         reading = self._raw.read(call.headers, body, plan)
         # Images wait their turn to be decoded; for a client that is gone none are.
-        decodes = plan.preprocessor is not None
+        decodes = plan.preprocessor is not None or len(body) > MANY_BYTES
         request = await (self._while_there(call, asyncio.ensure_future(reading)) if decodes else reading)
         asked = Asked(self._submit(call, request, plan), lambda answer: json_response(predict_response(answer, plan)))
         return await self._waited(call, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,14 +58,14 @@ class Tls:
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
-    def load_into(self, context: ssl.SSLContext) -> None:
-        """Load certificate and key into a context, whose next connections are shown them.
+    def load_into(self, context: ssl.SSLContext, copies: tuple[Path, Path] | None = None) -> None:
+        """Load certificate and key, or copies of them, into a context, whose next connections are shown them.
 
         Raises:
             InputError: They are no PEM, or do not belong together: then the context cannot be used.
         """
         try:
-            context.load_cert_chain(self.certificate, self.key, password=self._refuse_encrypted)
+            context.load_cert_chain(*(copies or (self.certificate, self.key)), password=self._refuse_encrypted)
         except ssl.SSLError as error:
             raise self._unusable(error) from None
         except OSError as error:
@@ -84,7 +85,9 @@ class Tls:
 
 
 class Renewal:
-    """Notices that a certificate and its key were replaced. Files that cannot be used are logged, and change nothing.
+    """Notices that a certificate and its key were replaced.
+
+    Files that cannot be used are logged, change nothing, and are looked at again until they can.
 
     Args:
         tls: The files, which were read.
@@ -92,29 +95,50 @@ class Renewal:
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
-        self._state = self._now()
+        self._shown = self._refused = self._now()
         self._looked_s = time.monotonic()
 
-    def is_due(self) -> bool:
-        """Whether they were replaced since this was last asked, by files that can be used; looks every few seconds."""
+    def pair(self) -> tuple[bytes, bytes] | None:
+        """Certificate and key where they were replaced since this was last asked; looks every few seconds."""
         if time.monotonic() - self._looked_s < LOOK_AGAIN_S:
-            return False
+            return None
         self._looked_s = time.monotonic()
         state = self._now()
-        if state == self._state:
-            return False
-        self._state = state
+        if state == self._shown:
+            return None
         try:
-            self._tls.context()
-        except InputError as error:
-            log.error("the certificate that was read before is still shown: %s", error)
-            return False
+            pair = (self._tls.certificate.read_bytes(), self._tls.key.read_bytes())
+            load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair, self._tls)
+        except (InputError, OSError) as error:
+            if state != self._refused:
+                log.error("the certificate that was read before is still shown: %s", error)
+            self._refused = state
+            return None
+        self._shown = state
         log.info("the certificate in %s was read again", self._tls.certificate)
-        return True
+        return pair
 
     def _now(self) -> tuple[tuple[int, int] | None, ...]:
         """When each file was written, and its size; null for one that is not there."""
         return tuple(map(_written, (self._tls.certificate, self._tls.key)))
+
+
+def load_pair(context: ssl.SSLContext, pair: tuple[bytes, bytes], tls: Tls) -> None:
+    """Load a certificate and its key, in PEM, into a context, whose next connections are shown them.
+
+    Args:
+        context: Which.
+        pair: Both; from files of its own, so that nobody can replace one of them meanwhile.
+        tls: Where they are from, for errors.
+
+    Raises:
+        InputError: They cannot be used, or do not belong together: then the context cannot be used either.
+    """
+    with tempfile.TemporaryDirectory(prefix="equipoise-tls-") as folder:  # nobody else may look into it
+        files = (Path(folder) / "certificate", Path(folder) / "key")
+        for path, content in zip(files, pair, strict=True):
+            path.write_bytes(content)
+        tls.load_into(context, files)
 
 
 async def keep_renewed(tls: Tls, context: ssl.SSLContext) -> None:
@@ -122,11 +146,9 @@ async def keep_renewed(tls: Tls, context: ssl.SSLContext) -> None:
     renewal = Renewal(tls)
     while True:
         await asyncio.sleep(LOOK_AGAIN_S)
-        if renewal.is_due():
-            try:
-                tls.load_into(context)
-            except InputError as error:  # replaced again just now, which the next look sees
-                log.error("the certificate could not be read: %s", error)
+        pair = renewal.pair()
+        if pair is not None:
+            load_pair(context, pair, tls)
 
 
 def _written(path: Path) -> tuple[int, int] | None:

@@ -83,6 +83,8 @@ def json_array(name: str, data: Any, limits: Limits, dtype: str) -> Array:
     elif type(None) in kinds:
         found = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     else:
+        if {int, float} <= kinds:  # beside a float NumPy would round the large ones
+            values = [int(value) if _is_whole(value) else value for value in values]
         found = np.array(values)
     return found.reshape(shape)
 
@@ -109,6 +111,11 @@ def as_bad_request(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return call()
     except DataError as error:
         raise BadRequest(str(error).removeprefix(f"{REQUEST}: ")) from error
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a number is a whole one that 64 bits hold, and was not rounded to the least of them."""
+    return isinstance(value, float) and value.is_integer() and abs(value) < 2**63
 
 
 def _floats(values: list[Any], code: str) -> Array | None:

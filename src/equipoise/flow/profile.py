@@ -26,6 +26,7 @@ from equipoise.host.sandbox import Sandbox
 from equipoise.ingest.data_files import DataFiles, needs_preprocessing
 from equipoise.ingest.index_bounds import index_bounds
 from equipoise.ingest.model import ImportedModel, import_model
+from equipoise.ingest.rows import bind_rows, target_name
 from equipoise.ingest.table import Table, read_table
 from equipoise.measure.anatomy import flops_of, known_sum, layer_costs, operator_costs, quiet_mean, quieter_half
 from equipoise.measure.layers import open_batch, time_batch, timed_layers
@@ -176,8 +177,8 @@ def _rows(data: Path, spec: ModelSpec, batch: int, header: Sequence[str] | None)
 def _prepared_rows(options: ProfileOptions, data: Path, spec: ModelSpec, batch: int) -> dict[str, Array]:
     """The first images or texts of a file, a folder or an archive, as a study prepares them."""
     files = DataFiles(spec, options.columns, options.preprocess, besides=TARGETS)
-    columns = files.read(data, batch).columns
-    return _repeated({tensor.name: columns[tensor.name] for tensor in spec.inputs}, batch)
+    table = files.read(data, batch)
+    return _repeated(bind_rows(table, spec, target_name(table, spec, None, None)).feeds, batch)
 
 
 def _repeated(feeds: Mapping[str, Array], batch: int) -> dict[str, Array]:

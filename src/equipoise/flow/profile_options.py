@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from equipoise.core.preprocessing import PlacedPreprocessing
-from equipoise.errors import BriefError
+from equipoise.errors import BriefError, InputError
 from equipoise.ingest import spellings
 from equipoise.ingest.preprocess_settings import preprocessing
 from equipoise.ingest.raw_brief import model_preprocessing
@@ -103,11 +104,21 @@ def profile_options(model: Path, given: Mapping[str, Any], spelled: Callable[[st
     return ProfileOptions(
         model=model,
         data=None if data is None else Path(data),
-        preprocess=None if data is None else model_preprocessing(str(model), found.pop("preprocess", None), text),
+        preprocess=None if data is None else _preprocessing(str(model), found.pop("preprocess", None), text),
         state_dict=None if state is None else Path(state),
         shapes=found.pop("shape", {}),
         **found,
     )
+
+
+def _preprocessing(
+    model: str, placed: PlacedPreprocessing | None, text_columns: tuple[str, ...] | None
+) -> PlacedPreprocessing | None:
+    if placed is not None or text_columns is not None:
+        return model_preprocessing(model, placed, text_columns)
+    with suppress(InputError):  # rows may be tensors or token ids already; where they are not, reading them says so
+        return model_preprocessing(model, None, None)
+    return None
 
 
 def _count(value: Any, where: str) -> int:

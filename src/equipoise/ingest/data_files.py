@@ -122,7 +122,8 @@ class DataFiles:
     def _images(self, files: ImageFiles) -> Table:
         preprocessor, settings = self._for_images(files)
         self.names = tuple(map(readable, files.names))
-        key = hashlib.sha256(f"{files.where} {settings.content_digest}".encode()).hexdigest()
+        named = f"{files.where} {len(files.names)} {settings.content_digest}"
+        key = hashlib.sha256(named.encode()).hexdigest()
         arrays = dict(self._keep(f"images-{key[:16]}", lambda: _decoded(files, preprocessor)))
         cpu_s = float(arrays.pop(CPU_S))
         self._notes += files.notes if self._timed else [*files.notes, _time_note(cpu_s)]

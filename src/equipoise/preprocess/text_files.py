@@ -24,15 +24,22 @@ LINES_LOOKED_AT = 1000
 
 
 def is_labelled(path: Path, classes: Collection[str]) -> bool:
-    """Whether lines begin with a label: the first of them all do with one of the classes, or with a whole number.
+    """Whether lines that are no JSON begin with a label: one of the classes, or a whole number.
 
-    Files of JSON lines name what they hold, so that the question does not arise: they count as labelled.
+    Raises:
+        DataError: Most of the first ones do, and some do not.
     """
-    if path.suffix.lower() in JSON_SUFFIXES:
-        return True
     lines = (line for line, _ in _decoded_lines(path) if line.strip())
     firsts = [line.split(maxsplit=1)[0] for line in islice(lines, LINES_LOOKED_AT)]
-    return all(first in classes or _is_whole(first) for first in firsts)
+    others = [first for first in firsts if first not in classes and not _is_whole(first)]
+    if 0 < len(others) < len(firsts) / 2:
+        raise DataError(
+            str(path),
+            f"{len(firsts) - len(others):,} of the first {len(firsts):,} lines begin with a class, and {len(others):,} "
+            f"with something else, {others[0]!r} for example",
+            "give every line its label, or none",
+        )
+    return not others
 
 
 def text_columns(

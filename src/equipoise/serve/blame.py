@@ -8,8 +8,30 @@ from equipoise.errors import BadRequest, ServeError, StageFailed
 from equipoise.serve.inputs import holds_missing
 from equipoise.serve.work import Work
 
-NO_ROOM = ("bad_alloc", "bad allocation", "failed to allocate", "cannot allocate memory", "not enough memory")
-"""What runtimes say where they had no room for a batch, which is no fault of its rows."""
+NO_ROOM = (
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate",
+    "can't allocate",
+    "cannot allocate",
+    "not enough memory",
+)
+"""What native runtimes say where they had no room for a batch, which is no fault of its rows."""
+NATIVE = ("onnxruntime", "openvino", "torch")
+
+
+def lacks_room(error: Exception) -> bool:
+    """Whether a runtime raised for want of memory.
+
+    What Python code says may quote the rows, and is not looked at.
+
+    Example:
+        >>> lacks_room(RuntimeError("std::bad_alloc")), lacks_room(ValueError("the category 'std::bad_alloc'"))
+        (True, False)
+    """
+    kind = type(error)
+    native = kind is RuntimeError or kind.__module__.partition(".")[0] in NATIVE
+    return isinstance(error, MemoryError) or (native and any(words in str(error).lower() for words in NO_ROOM))
 
 
 class Blame:
@@ -35,21 +57,28 @@ class Blame:
         self._stand_in = stand_in
         self._held: list[list[tuple[Work, Exception]]] = [[] for _ in names]
 
-    def hold(self, stage: int, work: Work, error: Exception) -> None:
-        """A stage raised on a request; one for which there was no room fails at once."""
-        said = str(error).lower()
-        native = isinstance(error, RuntimeError)  # what Python code raises may quote the rows
-        if isinstance(error, MemoryError) or (native and any(words in said for words in NO_ROOM)):
+    def raised(self, stage: int, work: Work, error: Exception, *, answers: bool) -> None:
+        """A stage raised on a request: tell it, or hold it.
+
+        Args:
+            stage: Which.
+            work: The request.
+            error: What it raised.
+            answers: Whether it answered others in the same batch.
+        """
+        if lacks_room(error):
             self._fail(work, self.failed(stage, error))
+        elif answers:
+            self._fail(work, self._refused(stage, work, error))
         else:
             self._held[stage].append((work, error))
 
     def judge(self, stage: int, why: str | None, now_s: float) -> None:
-        """Tell those that a stage raised on.
+        """Tell those that are held, once the stage was asked what it is known to answer, or cannot be.
 
         Args:
             stage: Which.
-            why: Why it answered nobody else either; null where it did.
+            why: Why it did not answer that either; null where it did.
             now_s: The time.
         """
         held, self._held[stage] = self._held[stage], []

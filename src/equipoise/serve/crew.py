@@ -24,7 +24,7 @@ from equipoise.errors import BundleError, EquipoiseError, Unavailable
 from equipoise.serve.cores import with_settings
 from equipoise.serve.opening import Ask, Facts, Opening
 from equipoise.serve.pipe import Channel, channel
-from equipoise.serve.worker import PROGRAM
+from equipoise.serve.worker import PROGRAM, Raised
 
 Array = NDArray[Any]
 Tell = Callable[[Sequence[int], str | None], object]
@@ -50,6 +50,10 @@ def restart_wait_s(deaths: int) -> float:
         [0.1, 0.2, 0.4, 30.0]
     """
     return min(LONGEST_WAIT_S, FIRST_WAIT_S * float(2 ** min(deaths - 1, 16)))
+
+
+class RaisedThere(RuntimeError):  # noqa: N818 - reads as what happened
+    """What a runtime raised in a worker process."""
 
 
 @dataclass
@@ -219,7 +223,8 @@ class _Worker:
 
         Raises:
             Unavailable: The process died, or hung.
-            RuntimeError: What the runtime raised.
+            MemoryError: The runtime had no room.
+            RaisedThere: What else it raised.
         """
         life = self._life
         assert life is not None
@@ -232,8 +237,8 @@ class _Worker:
             life.process.kill()
             life.mourned.wait()
             raise Unavailable(f"the worker process that computed it died ({life.end})") from None
-        if isinstance(reply, str):
-            raise RuntimeError(reply)
+        if isinstance(reply, Raised):
+            raise MemoryError(reply.said) if reply.lacks_room else RaisedThere(reply.said)
         outputs, confidence = reply
         return outputs, confidence
 

@@ -186,7 +186,7 @@ class Engine:
             Overloaded: Refused at once, as the answer would come too late.
             DeadlineExceeded: The deadline passed.
             Unavailable: The engine no longer takes requests, or a stage is down.
-            StageFailed: A runtime raised on these rows.
+            StageFailed: A runtime had no room for these rows.
         """
         return await self.submit(
             model,
@@ -220,7 +220,7 @@ class Engine:
         if deadline_s is not None and not math.isfinite(deadline_s):
             raise BadRequest(f"found a deadline of {deadline_s} s; needed a number")
         if deadline_s is not None and deadline_s <= 0:
-            raise DeadlineExceeded(f"the deadline passed {-deadline_s:.3g} s before the request came")
+            raise DeadlineExceeded(f"the deadline passed {-deadline_s:.3g} s before it could be queued")
         return runner.submit(feeds, wanted, n=n, high=priority == "high", deadline_s=deadline_s, request_id=request_id)
 
     def pressed(self, model: str, version: str | None = None) -> bool:

@@ -153,6 +153,8 @@ def _found(stage: Ask, pieces: Sequence[Piece], filling: Mapping[str, int]) -> l
         return ask(stage, pieces, filling)
     except KeyboardInterrupt:  # it is not the model's, and only ever comes in the main thread
         raise
+    except MemoryError as error:
+        return [error] * len(pieces)
     except BaseException as error:
         return [RuntimeError(repr(error))] * len(pieces)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +15,8 @@ from equipoise.serve.lanes import Asked, Lanes, raised
 
 Array = NDArray[Any]
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+
+log = logging.getLogger(__name__)
 
 
 class Probes:
@@ -85,10 +88,13 @@ class Probes:
         if raised(found):
             why = self.trouble = f"{self._names[stage]} fails on a golden row of its own bundle ({found})"
             failures = self._failures[stage] = self._failures.get(stage, 0) + 1
+            if failures == 1:
+                log.error("%s", self.trouble, extra={"event": "stage_broken"})
             wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * float(2 ** min(failures - 1, 16)))
             self._timers[stage] = loop.call_later(wait_s, self._again, stage)
         else:
-            self._failures.pop(stage, None)
+            if self._failures.pop(stage, 0):
+                log.info("%s answers its golden row again", self._names[stage], extra={"event": "stage_back"})
         self._cores.give()
         self._ended(stage, why)
 

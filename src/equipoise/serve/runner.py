@@ -313,6 +313,7 @@ class Runner:
         self._lanes.end(lane, now_s)
         if self._observers:
             self._observers.batch_ended(BatchEnd(self.loaded, stage, rows, len(works), now_s - start_s))
+        answers = not all(isinstance(asked, Exception) for asked in found)
         for work, asked in zip(works, found, strict=True):
             if work.over:
                 continue
@@ -320,14 +321,12 @@ class Runner:
             if isinstance(asked, Unavailable):
                 self._stand_in(work, stage, now_s, str(asked))
             elif isinstance(asked, Exception):
-                self._blame.hold(stage, work, asked)
+                self._blame.raised(stage, work, asked, answers=answers)
             else:
                 self._take_in(work, stage, asked, now_s)
-        if not all(isinstance(asked, Exception) for asked in found):
-            self._blame.judge(stage, None, now_s)
-        elif stage in self._probes.broken:
-            self._blame.judge(stage, self._probes.trouble, now_s)
-        elif any(map(raised, found)):
+        if stage in self._down:
+            self._blame.judge(stage, self._why_down, now_s)
+        elif not answers and any(map(raised, found)):
             self._probes.suspect(stage)
         self._tell_idle()
         self._cores.give()

@@ -14,12 +14,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from numpy.typing import NDArray
 
 from equipoise.errors import BundleError, EquipoiseError
 from equipoise.execute.stages import OpenStage
+from equipoise.serve.blame import lacks_room
 from equipoise.serve.opening import Opening, all_stages, answered, open_again
 from equipoise.serve.pipe import Channel
 from equipoise.telemetry import silence
@@ -27,6 +28,18 @@ from equipoise.telemetry import silence
 Array = NDArray[Any]
 PROGRAM = "from equipoise.serve.worker import main; main()"
 """What a fresh interpreter is told to run, with the descriptors of its pipes as arguments: the first is for opening."""
+
+
+class Raised(NamedTuple):
+    """What a runtime raised.
+
+    Attributes:
+        said: Its type and words.
+        lacks_room: Whether it was for want of memory.
+    """
+
+    said: str
+    lacks_room: bool
 
 
 def main() -> None:
@@ -48,7 +61,7 @@ def main() -> None:
 
 
 def compute(lane: Channel, stages: Sequence[OpenStage]) -> NoReturn:
-    """Answer messages `(place of a stage, inputs)` with what it answers, or with what its runtime raised, as text.
+    """Answer messages `(place of a stage, inputs)` with what it answers, or with what its runtime raised.
 
     Where that cannot go on the process ends, so that nobody waits for an answer that will not come.
     """
@@ -68,7 +81,7 @@ def _reply(stage: OpenStage, feeds: Mapping[str, Array]) -> object:
     try:
         return answered(stage, feeds)
     except Exception as error:  # a runtime's own exceptions, whose types the server may not know
-        return f"{type(error).__name__}: {error}"
+        return Raised(f"{type(error).__name__}: {error}", lacks_room(error))
 
 
 def _opened(control: Channel) -> tuple[OpenStage, ...] | None:
