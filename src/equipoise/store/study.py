@@ -84,7 +84,7 @@ class StudyFolder:
     def record(self, key: str, value: Any, elapsed_s: float) -> None:
         """Keep what came of an action; it is on the disk when this returns."""
         self._entries[key] = Entry(key, value, elapsed_s)
-        self._append({"key": key, "elapsed_s": round(elapsed_s, 3), "value": value})
+        self._append({"key": key, "elapsed_s": elapsed_s, "value": value})  # a later sitting must see just this
 
     def log(self, name: str) -> Path:
         """The file for what a child of that name prints."""
