@@ -5,7 +5,7 @@ optimize` stand plain NNCF, plain ONNX Runtime int8 (static and dynamic) and, wh
 in float32 and bfloat16; each once as it is left, and once with the best threads, replicas and batch that our own sweep
 finds for it, all timed in turns. Only ratios of things timed side by side are printed.
 
-    python benchmarks/engines/run.py            # four shapes, 5 minutes for ours, about 50 in all
+    python benchmarks/engines/run.py            # four shapes, 5 minutes for ours, about 40 in all
     python benchmarks/engines/run.py --quick    # small forms of them, 20 s each: to see that everything runs
 """
 

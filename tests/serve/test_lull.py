@@ -91,6 +91,17 @@ def test_it_waits_only_while_no_core_is_free() -> None:
     run(main())
 
 
+def test_nothing_waits_where_answers_are_remembered() -> None:
+    waits = saturated(FOREVER_S)
+    waits.hurried = 1
+
+    async def main() -> None:
+        waits.arrived()
+        await turns()
+
+    run(main())
+
+
 def test_answers_of_a_batch_that_ended_leave_before_it_waits() -> None:
     waits = saturated(FOREVER_S)
     written = threading.Event()

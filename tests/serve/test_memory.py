@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from equipoise.serve import Engine
+from equipoise.serve.lull import SETTLING_TURNS
 
 Array = NDArray[Any]
 Cascades = Callable[..., Any]
@@ -66,6 +68,29 @@ def test_equal_requests_are_computed_once_whoever_leaves(
             made.require_right(answer, images[:2])
         with pytest.raises(ValueError, match="read-only"):
             later.outputs["logits"][0] = 0
+
+    run(main())
+
+
+def test_what_is_remembered_is_answered_while_models_have_every_core(
+    run: Run, cascade: Cascades, gate: Any, images: Array, cache_rule: Any
+) -> None:
+    made = cascade(cache=cache_rule)
+    gate.open.set()
+
+    async def main() -> None:
+        async with Engine([made.gated(0, gate)], cores=1, lull_s=8.0) as engine:
+            await engine.infer("m", {"image": images[:1]})
+            gate.open.clear()
+            held = [engine.submit("m", {"image": images[n : n + 1]}) for n in range(1, 8)]  # no core is free
+            began_s = time.monotonic()
+            for _ in range(2 * SETTLING_TURNS):
+                await asyncio.sleep(0)
+            assert (await engine.infer("m", {"image": images[:1]})).cached
+            assert time.monotonic() - began_s < 4
+            gate.open.set()
+            await asyncio.gather(*held)
+        assert engine._lull.hurried == 0
 
     run(main())
 

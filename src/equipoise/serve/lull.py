@@ -2,6 +2,7 @@
 
 Each time that it wakes for one request it takes a core from a batch that computes there, and the batch gets it back
 with cold caches. Little is lost by looking later: no request could start before a batch ends, and that ends the wait.
+Where a plan remembers answers some requests need no core, and nothing waits.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ class Lull:
     Args:
         cores: Waits only while none of them is free.
         longest_s: The longest wait; 0 for none.
+
+    Attributes:
+        hurried: Plans that answer some requests without a core.
     """
 
     def __init__(self, cores: CoreBudget, longest_s: float) -> None:
+        self.hurried = 0
         self._cores = cores
         self._longest_s = longest_s
         self._due = False
@@ -38,7 +43,7 @@ class Lull:
 
     def arrived(self) -> None:
         """A request came, and was queued or refused: once all others that have come are looked at, wait."""
-        if self._longest_s and not self._due and self._cores.free <= 0 and not self._unheard:
+        if self._longest_s and not self.hurried and not self._due and self._cores.free <= 0 and not self._unheard:
             self._due = True
             asyncio.get_running_loop().call_soon(self._wait)
 

@@ -71,6 +71,7 @@ class Runner:
         self._look_at = [stage.rule.max_rows + 1 for stage in self._plan.stages]
         self._lanes = Lanes(loaded.name, loaded.asks, lull, loaded.filling)
         self._lull = lull
+        lull.hurried += plan.cache is not None
         self._cores = cores.share(plan.stages[0].models[0].settings.threads, weakly(self._start_now))
         names = [*(f"stage {place + 1}" for place in range(self._plan.nominal)), "the fallback"]
         self._probes = Probes(
@@ -186,6 +187,7 @@ class Runner:
 
     def close(self) -> None:
         """End the threads; requests that are still here fail."""
+        self._lull.hurried -= self._memory is not None and not self._closed
         self._closed = True
         self._alarm.cancel()
         self._probes.close()
