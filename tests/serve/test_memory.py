@@ -86,10 +86,12 @@ def test_what_is_remembered_is_answered_while_models_have_every_core(
             began_s = time.monotonic()
             for _ in range(2 * SETTLING_TURNS):
                 await asyncio.sleep(0)
-            assert (await engine.infer("m", {"image": images[:1]})).cached
-            assert time.monotonic() - began_s < 4
+            again = await engine.infer("m", {"image": images[:1]})
+            waited_s = time.monotonic() - began_s
             gate.open.set()
             await asyncio.gather(*held)
+            assert again.cached
+            assert waited_s < 4
         assert engine._lull.hurried == 0
 
     run(main())

@@ -65,26 +65,6 @@ def test_a_batch_that_there_is_no_room_for_is_not_the_fault_of_its_rows(
     run(main())
 
 
-def test_words_of_a_request_do_not_make_it_a_lack_of_room(
-    run: Run, cascade: Cascades, gate: Any, images: Array
-) -> None:
-    def strange(batch: Array) -> bool:
-        if (batch == 255).all():
-            raise ValueError("found the unknown category 'failed to allocate'")
-        return False
-
-    made = cascade()
-    gate.open.set()
-    gate.raises_on = strange
-
-    async def main() -> None:
-        async with Engine([made.gated(0, gate)]) as engine:
-            with pytest.raises(BadRequest, match="unknown category"):
-                await engine.infer("m", {"image": np.full((1, 2, 2), 255, np.uint8)})
-
-    run(main())
-
-
 def test_who_waits_to_hear_whose_fault_it_was_waits_no_longer_than_its_deadline(
     run: Run, cascade: Cascades, gate: Any, images: Array
 ) -> None:
