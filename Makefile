@@ -40,6 +40,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/optimizers/run.py
 	$(BIN)/python benchmarks/engines/run.py
 	$(BIN)/python benchmarks/sparse_weights.py
+	$(BIN)/python benchmarks/anatomy.py
 
 bench-serving: $(VENV)/.dev
 	$(BIN)/python benchmarks/serving/peers.py

@@ -5,9 +5,10 @@
     python benchmarks/anatomy.py 0           # the roofs alone
 
 The layers of each model are timed in turns with the whole, in processes of their own; printed is the sum of the layers
-over the whole, which should be within 0.9 and 1.1. Each roof is printed over what a plain large matrix product (NumPy,
-ONNX Runtime and OpenVINO themselves, timed from outside) or a plain copy reaches right before or after, which should
-be within 0.85 and 1.15. It asserts nothing: on a machine that does other things besides, both are off.
+over the whole, which should be within 0.9 and 1.1 (`PASS`, else `SHORT`). Each roof is printed over what a plain large
+matrix product (NumPy, ONNX Runtime and OpenVINO themselves, timed from outside) or a plain copy reaches right before
+or after, which should be within 0.85 and 1.15. It asserts nothing: on a machine that does other things besides, both
+are off.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from equipoise.registry import runtimes
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHAPES: dict[str, dict[str, Any]] = {"resnet50": {}, "bert": {"length": 128}}
 RUNTIMES = (("onnxruntime", "f32"), ("openvino", "f32"), ("openvino", "bf16"))
+SUM_WITHIN, ROOF_WITHIN = 0.1, 0.15
 REPEATS = 32
 COPY_FLOATS = 1 << 26
 
@@ -53,16 +55,17 @@ def main() -> None:
 
 
 def show_models(seconds: float, folder: Path) -> None:
-    print("| model | runtime | whole | layers / whole | GFLOPs | weights |\n|---|---|---|---|---|---|")
+    print("| model | runtime | whole | layers / whole | | GFLOPs | weights |\n|---|---|---|---|---|---|---|")
     for shape, options in SHAPES.items():
         path = folder / f"{shape}.onnx"
         onnx.save(made(shape), path)
         for runtime, precision in RUNTIMES:
             if precision in runtimes()[runtime].precisions("onnx", False, environment()):
                 found = equipoise.profile(path, runtime=runtime, precision=precision, seconds=seconds, **options)
+                covered = found.layers_s / found.whole_s.value
                 print(
                     f"| {shape} | {runtime} {precision} | {found.whole_s.value * 1000:.1f} ms | "
-                    f"{found.layers_s / found.whole_s.value:.3f} | {(found.flops or 0) / 1e9:.2f} | "
+                    f"{covered:.3f} | {verdict(covered, SUM_WITHIN)} | {(found.flops or 0) / 1e9:.2f} | "
                     f"{(found.parameters or 0) / 1e6:.1f} M |"
                 )
 
@@ -102,13 +105,19 @@ def plain(threads: int, folder: Path) -> dict[str, dict[str, float]]:
 
 def show_roofs(roofline: Roofline, *plains: dict[str, dict[str, float]]) -> None:
     """Print each roof over the best that the plain thing reached before or after."""
-    print("| roof | measured | plain | measured / plain | plain is |\n|---|---|---|---|---|")
+    print("| roof | measured | plain | measured / plain | | plain is |\n|---|---|---|---|---|---|")
     measured = {peak.precision: peak.flops_per_s.value for peak in roofline.peaks}
     for roof, value in {**measured, "memory": roofline.bytes_per_s.value}.items():
         best, how = max((reached, name) for each in plains for name, reached in each[roof].items())
         unit = "GB/s" if roof == "memory" else "GFLOP/s"
-        print(f"| {roof} | {value / 1e9:.1f} {unit} | {best / 1e9:.1f} {unit} | {value / best:.2f} | {how} |")
+        ratio = f"{value / best:.2f} | {verdict(value / best, ROOF_WITHIN)}"
+        print(f"| {roof} | {value / 1e9:.1f} {unit} | {best / 1e9:.1f} {unit} | {ratio} | {how} |")
     print()
+
+
+def verdict(ratio: float, within: float) -> str:
+    """Whether a ratio is as near to 1 as it is wanted."""
+    return "PASS" if abs(ratio - 1) <= within else f"SHORT: {1 - within:g} to {1 + within:g} is wanted"
 
 
 def plain_numpy() -> float:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from equipoise.core.anatomy import Anatomy
 from equipoise.core.candidate import Candidate, CandidateStage, Saving
 from equipoise.core.certificate import Certificate, FloorCertificate, Margin, Provable, SliceVerdict
 from equipoise.core.environment import Environment
@@ -19,6 +20,7 @@ from equipoise.core.result import CacheFigures, Cost, DegradedMode, NearestMiss,
 from equipoise.core.splits import Duplicates, Splits
 from equipoise.core.variant import Failure
 from equipoise.report.details import ReportDetails, ScreenedPoint
+from layering import made_anatomy
 
 PRICE = 0.0892
 RATE = 260.0
@@ -420,3 +422,8 @@ def speed_only(replaced: Result) -> Result:
                 "baseline_tuned": unjudged(TUNED), "chosen": unjudged(BF16), "frontier": (unjudged(BF16),),
                 "cost": cost, "warnings": (), "rejected": ()}
     )  # fmt: skip
+
+
+@pytest.fixture
+def anatomy() -> Anatomy:
+    return made_anatomy()

@@ -12,8 +12,8 @@ from equipoise.core.flips import AffectedRow, Flips
 from equipoise.core.result import Result
 from equipoise.report.details import ReportDetails
 from equipoise.report.flips import flips_picture
-from equipoise.report.page import report_page
 from equipoise.report.png import PREFIX, png_uri
+from equipoise.report.study import report_page
 from equipoise.stats.flips import PairedLabels, error_rates, flip_counts, label_flips
 
 SECRET = "31 <years> of age"

@@ -9,8 +9,8 @@ from equipoise.core.estimate import Estimate
 from equipoise.core.result import Result
 from equipoise.core.robustness import CorruptionFigures, Robustness
 from equipoise.report.details import ReportDetails
-from equipoise.report.page import report_page
 from equipoise.report.robustness import robustness_picture
+from equipoise.report.study import report_page
 
 
 def around(value: float, spread: float = 0.02, n: int = 600) -> Estimate:

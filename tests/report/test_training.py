@@ -10,8 +10,8 @@ from equipoise.core.payback import Payback
 from equipoise.core.result import Result
 from equipoise.core.training import TrainingPoint, TrainingRecord
 from equipoise.report.details import ReportDetails
-from equipoise.report.page import report_page
 from equipoise.report.parts import payback_line
+from equipoise.report.study import report_page
 from equipoise.report.training import learning_curves
 
 PAID = Payback(

@@ -9,7 +9,7 @@ from equipoise.core.result import Result
 from equipoise.core.value import BestFrom, BusinessValue, PlanValue, Sensitivity
 from equipoise.policy.value import negated, value_of
 from equipoise.report.details import ReportDetails
-from equipoise.report.page import report_page
+from equipoise.report.study import report_page
 from equipoise.report.value import gain_text, value_line, value_pictures
 from equipoise.stats.intervals import sum_of_estimates
 

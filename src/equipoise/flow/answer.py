@@ -27,7 +27,7 @@ from equipoise.flow.workbench import Workbench
 from equipoise.policy.cost import break_even_rps, monthly_usd
 from equipoise.report.card import model_card
 from equipoise.report.details import ReportDetails, ScreenedPoint
-from equipoise.report.page import write_report
+from equipoise.report.study import write_report
 from equipoise.stats.predictions import Predictions
 
 Array = NDArray[Any]
@@ -339,6 +339,6 @@ def _details(
         screened=tuple(points),
         latency_samples_s=workbench.study.load_arrays(choice.race_samples),
         sustained_rps=choice.sustained_rps,
-        times=before_and_after(choice, prepared, workbench),
+        layers=before_and_after(choice, prepared, workbench),
         trainings=workbench.trainings(),
     )

@@ -1,9 +1,9 @@
-"""Where the time goes in the original and in what was chosen, for the report."""
+"""Where the time goes in the original and in what was chosen, layer by layer, for the report."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,26 @@ from numpy.typing import NDArray
 
 from equipoise.compose.choice import Choice
 from equipoise.compose.servable import Config
+from equipoise.core.anatomy import Anatomy
 from equipoise.core.profile import Settings
+from equipoise.core.roofline import Roofline
 from equipoise.errors import EquipoiseError
+from equipoise.flow.anatomy import Subject, anatomy_of, time_layers
 from equipoise.flow.prepare import Prepared
+from equipoise.flow.roofline import machine_roofline
 from equipoise.flow.workbench import Workbench
-from equipoise.host.sandbox import Sandbox
-from equipoise.measure.anatomy import layer_costs, operator_costs, quieter_half
-from equipoise.measure.layers import open_batch, time_batch, timed_layers
-from equipoise.report.details import TimeByKind
+from equipoise.report.details import BeforeAfter
 
 Array = NDArray[Any]
 LEAST_BUDGET_S = 120.0
-"""Timing layers takes a few seconds after the search has ended: too much for a shorter study."""
-TURN_S, TURNS = 0.3, 4
+"""Timing layers takes a few seconds of each model after the search has ended: too much for a shorter study."""
+TURNS, TURN_S = 4, 0.3
 TIMEOUT_S = 60.0
+MOST_MODELS = 4
 
 
-def before_and_after(choice: Choice, prepared: Prepared, workbench: Workbench) -> tuple[TimeByKind, ...]:
-    """Where the time goes in the original with its best settings, and in the chosen plan.
+def before_and_after(choice: Choice, prepared: Prepared, workbench: Workbench) -> BeforeAfter:
+    """Where the time goes in the original with its best settings, and in each model of the chosen plan.
 
     Args:
         choice: Where the search ended.
@@ -37,48 +39,64 @@ def before_and_after(choice: Choice, prepared: Prepared, workbench: Workbench) -
         workbench: Holds the artifacts.
 
     Returns:
-        Both; nothing where the original is kept, the plan consists of several models, the study is a short one, or a
-        runtime does not say what its layers take.
+        What was found, and why what is not there is not.
     """
-    if choice.chosen is None or choice.decision != "replace" or prepared.brief.limits.budget_s < LEAST_BUDGET_S:
-        return ()
-    rows = prepared.material.splits["search"].feeds
-    found = []
-    for label, candidate in (("your model, best settings", choice.baseline_tuned), ("chosen", choice.chosen)):
-        entrant = choice.entrants[candidate.name]
-        if not isinstance(entrant.config, Config):
-            return ()
-        artifact = workbench.study.artifact(entrant.config.digest)
-        settings = entrant.settings.model_copy(update={"replicas": 1})
+    if prepared.brief.limits.budget_s < LEAST_BUDGET_S:
+        return BeforeAfter((), ("the layers are timed in studies of two minutes and more",))
+    anatomies: list[Anatomy] = []
+    missing: list[str] = []
+    for label, config, settings in _models(choice):
+        name = f"{label}: {config.name}"
+        if len(anatomies) == MOST_MODELS:
+            missing.append(f"{name} (those of {MOST_MODELS} models are shown)")
+            continue
         try:
-            found.append(time_by_kind(label, settings, artifact, rows, workbench.study.log("layers")))
-        except EquipoiseError:  # a picture less is no reason to lose an answer
-            return ()
-    return tuple(found)
+            anatomies.append(anatomy(name, config, settings, prepared, workbench))
+        except EquipoiseError as error:  # a picture less is no reason to lose an answer
+            missing.append(f"{name} ({error})")
+    return BeforeAfter(tuple(anatomies), tuple(missing))
 
 
-def time_by_kind(label: str, settings: Settings, artifact: Path, rows: Mapping[str, Array], log: Path) -> TimeByKind:
-    """Where the time of one model goes, by kind of layer.
+def _models(choice: Choice) -> Iterator[tuple[str, Config, Settings]]:
+    """The original, and each model of what was chosen unless it is the same."""
+    original = choice.entrants[choice.baseline_tuned.name]
+    chosen = original if choice.chosen is None else choice.entrants[choice.chosen.name]
+    same = choice.chosen is not None and chosen.config == original.config
+    for config in original.config.configs:
+        yield ("before and after" if same else "before"), config, original.settings
+    if chosen.config != original.config:
+        for config in chosen.config.configs:
+            yield "after", config, chosen.settings
+
+
+def anatomy(name: str, config: Config, settings: Settings, prepared: Prepared, workbench: Workbench) -> Anatomy:
+    """Which layers of one model cost what; one replica alone, in the settings in which it would serve.
 
     Args:
-        label: What it is, for people.
-        settings: Where and how it runs.
-        artifact: Folder of the model.
-        rows: Rows to feed, input name to [n, ...]; taken from the start again where a batch needs more.
-        log: Receives what the process prints.
+        name: What it is, for people.
+        config: The model, its runtime and precision.
+        settings: Threads and rows at once.
+        prepared: Holds the rows.
+        workbench: Holds the artifacts.
 
     Raises:
         EquipoiseError: Its layers cannot be timed.
     """
-    n = len(next(iter(rows.values())))
-    batch = {name: np.ascontiguousarray(array[np.arange(settings.batch) % n]) for name, array in rows.items()}
-    with tempfile.TemporaryDirectory(prefix="equipoise-layers-") as scratch, Sandbox(log) as child:
-        child.call(open_batch, settings, artifact, batch, Path(scratch), timeout_s=TIMEOUT_S)
-        turns_s = [child.call(time_batch, TURN_S, timeout_s=TIMEOUT_S) for _ in range(TURNS)]
-        layers = child.call(timed_layers, timeout_s=TIMEOUT_S).layers
-    costs = operator_costs(layer_costs(layers, quieter_half(np.asarray(turns_s)), None))
-    return TimeByKind(
-        label=label,
-        runtime=settings.runtime,
-        seconds_per_row=tuple((cost.operator, cost.time_s / settings.batch) for cost in costs),
+    rows = prepared.material.splits["search"].feeds
+    places = np.arange(settings.batch) % len(next(iter(rows.values())))
+    subject = Subject(
+        model=name,
+        format=config.variant.format,
+        spec=config.variant.spec,
+        artifact=workbench.study.artifact(config.digest),
+        settings=settings.model_copy(update={"runtime": config.runtime, "precision": config.precision, "replicas": 1}),
+        feeds={each: np.ascontiguousarray(array[places]) for each, array in rows.items()},
+        rows=Path(prepared.brief.data.path).name,
     )
+    with tempfile.TemporaryDirectory(prefix="equipoise-layers-") as scratch:
+        folder = Path(scratch)
+        times = time_layers(subject, folder, turns=TURNS, turn_s=TURN_S, timeout_s=TIMEOUT_S)
+        roofline: Roofline | None = None
+        if times.counted:
+            roofline = machine_roofline(prepared.environment, settings.threads, folder)
+    return anatomy_of(subject, times, roofline, prepared.environment)

@@ -1,23 +1,21 @@
-"""From a model to which of its layers and operators cost what: reads it, times it in two children in turns, adds up."""
+"""From a model's file to which of its layers and operators cost what."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.core.anatomy import Anatomy, FedInput, LayerCost
+from equipoise.core.anatomy import Anatomy
 from equipoise.core.environment import Environment
-from equipoise.core.estimate import Estimate
 from equipoise.core.profile import Precision, Settings
-from equipoise.core.roofline import Roofline
 from equipoise.core.tensor import ModelSpec
 from equipoise.errors import BriefError, ModelError, SandboxError
+from equipoise.flow.anatomy import LayerTimes, Subject, anatomy_of, time_layers
 from equipoise.flow.importing import NATIVE
 from equipoise.flow.profile_options import ProfileOptions
 from equipoise.flow.roofline import machine_roofline
@@ -28,12 +26,10 @@ from equipoise.ingest.index_bounds import index_bounds
 from equipoise.ingest.model import ImportedModel, import_model
 from equipoise.ingest.rows import bind_rows, target_name
 from equipoise.ingest.table import Table, read_table
-from equipoise.measure.anatomy import flops_of, known_sum, layer_costs, operator_costs, quiet_mean, quieter_half
-from equipoise.measure.layers import open_batch, time_batch, timed_layers
 from equipoise.preprocess.chunks import TARGETS, read_chunks
 from equipoise.preprocess.random_rows import random_rows, row_shapes
 from equipoise.registry import runtimes
-from equipoise.runtimes.layers import LayerRuntime, TimedLayers
+from equipoise.runtimes.layers import LayerRuntime
 
 Array = NDArray[Any]
 Say = Callable[[str], None]
@@ -41,18 +37,6 @@ IMPORT_TIMEOUT_S, RUN_TIMEOUT_S = 300.0, 600.0
 TURNS = 12
 HEAD_ROWS = 256
 RANDOM = "random"
-ABOVE = 1.1
-COVERED = 0.1
-"""Layers whose times add up to this much more or less than the whole are worth a word."""
-
-
-@dataclass(frozen=True)
-class _Timed:
-    """Seconds of a run in each turn, as two children saw them, one of the whole alone, one of the layers."""
-
-    whole: NDArray[np.float64]
-    observed: NDArray[np.float64]
-    layers: TimedLayers
 
 
 def profile_model(options: ProfileOptions, say: Say = lambda _: None) -> Anatomy:
@@ -75,14 +59,21 @@ def profile_model(options: ProfileOptions, say: Say = lambda _: None) -> Anatomy
         say("reading the model")
         model = _imported(options, artifact, folder / "import.log")
         settings = _settings(options, model, machine)
-        feeds = _feeds(options, model.spec, settings.batch, artifact, folder / "inputs.log")
-        say("timing its layers")
-        timed = _timed(options, settings, artifact, feeds, folder)
-        known = any(flops_of(layer) is not None for layer in timed.layers.layers)
-        roofline = (
-            machine_roofline(machine, settings.threads, folder, again=options.remeasure, say=say) if known else None
+        subject = Subject(
+            model=options.model.name,
+            format=model.format,
+            spec=model.spec,
+            artifact=artifact,
+            settings=settings,
+            feeds=_feeds(options, model.spec, settings.batch, artifact, folder / "inputs.log"),
+            rows=RANDOM if options.data is None else options.data.name,
         )
-    return _anatomy(options, model, settings, feeds, timed, roofline, machine)
+        say("timing its layers")
+        timed = _timed(options, subject, folder)
+        roofline = None
+        if timed.counted:
+            roofline = machine_roofline(machine, settings.threads, folder, again=options.remeasure, say=say)
+    return anatomy_of(subject, timed, roofline, machine, warnings=model.warnings)
 
 
 def write_anatomy(anatomy: Anatomy, folder: Path) -> None:
@@ -186,107 +177,13 @@ def _repeated(feeds: Mapping[str, Array], batch: int) -> dict[str, Array]:
     return {name: array[np.arange(batch) % len(array)] for name, array in feeds.items()}
 
 
-def _timed(
-    options: ProfileOptions, settings: Settings, artifact: Path, feeds: Mapping[str, Array], folder: Path
-) -> _Timed:
-    """Time the whole and the layers in turns, so that a noisy neighbour hits both alike."""
-    events = folder / "events"
-    events.mkdir()
-    share_s = options.seconds / TURNS / 2
-    whole: list[float] = []
-    observed: list[float] = []
-    with Sandbox(folder / "whole.log") as plain, Sandbox(folder / "layers.log") as watched:
-        for child, scratch in ((plain, None), (watched, events)):
-            _open(child, options, settings, artifact, feeds, scratch)
-            child.pause()
-        for _ in range(TURNS):
-            for child, seconds in ((plain, whole), (watched, observed)):
-                seconds.append(_called(child, options, time_batch, share_s))
-                child.pause()
-        layers: TimedLayers = _called(watched, options, timed_layers)
-    return _Timed(np.asarray(whole), np.asarray(observed), layers)
-
-
-def _open(
-    child: Sandbox,
-    options: ProfileOptions,
-    settings: Settings,
-    artifact: Path,
-    feeds: Mapping[str, Array],
-    scratch: Path | None,
-) -> None:
+def _timed(options: ProfileOptions, subject: Subject, folder: Path) -> LayerTimes:
+    turn_s = options.seconds / TURNS / 2
     try:
-        _called(child, options, open_batch, settings, artifact, feeds, scratch)
+        return time_layers(subject, folder, turns=TURNS, turn_s=turn_s, timeout_s=RUN_TIMEOUT_S + options.seconds)
     except ModelError as error:  # it names the copy
         raise ModelError(str(options.model), error.found, error.needed) from error
-
-
-def _called(child: Sandbox, options: ProfileOptions, function: Any, *arguments: Any) -> Any:
-    try:
-        return child.call(function, *arguments, timeout_s=RUN_TIMEOUT_S + options.seconds)
     except SandboxError as error:
         rows = "random rows" if options.data is None else f"the rows of {options.data}"
         needed = "check names, types and shapes of its inputs" if options.data is not None else "give rows with --data"
         raise ModelError(str(options.model), f"it does not run on {rows}: {error}", needed) from error
-
-
-def _anatomy(
-    options: ProfileOptions,
-    model: ImportedModel,
-    settings: Settings,
-    feeds: Mapping[str, Array],
-    timed: _Timed,
-    roofline: Roofline | None,
-    machine: Environment,
-) -> Anatomy:
-    quiet = quieter_half(timed.whole + timed.observed)
-    layers = layer_costs(timed.layers.layers, quiet, roofline)
-    whole_s = quiet_mean(timed.whole, quiet)
-    layers_s = sum(layer.time_s.value for layer in layers)
-    return Anatomy(
-        model=options.model.name,
-        format=model.format,
-        settings=settings,
-        inputs=tuple(
-            FedInput(name=tensor.name, dtype=tensor.dtype, shape=feeds[tensor.name].shape)
-            for tensor in model.spec.inputs
-        ),
-        rows=RANDOM if options.data is None else options.data.name,
-        whole_s=whole_s,
-        observed_s=quiet_mean(timed.observed, quiet),
-        layers_s=layers_s,
-        flops=known_sum(layer.flops for layer in layers),
-        unknown_share=sum(layer.share for layer in layers if layer.flops is None),
-        parameters=timed.layers.parameters,
-        layers=layers,
-        operators=operator_costs(layers),
-        roofline=roofline,
-        environment=machine,
-        notes=(*model.warnings, *_notes(layers, layers_s, whole_s, model)),
-    )
-
-
-def _notes(layers: Sequence[LayerCost], layers_s: float, whole_s: Estimate, model: ImportedModel) -> list[str]:
-    notes = []
-    unknown = [layer for layer in layers if layer.flops is None]
-    if model.format == "sklearn":
-        notes.append("No operations are claimed for the steps of scikit-learn: what they take depends on the rows.")
-    elif unknown:
-        kinds = ", ".join(sorted({layer.operator for layer in unknown}))
-        share = sum(layer.share for layer in unknown)
-        notes.append(
-            f"No formula for {kinds} ({len(unknown)} of {len(layers)} layers, {share:.1%} of the time): what they "
-            "compute is not known, and in no sum."
-        )
-    if any(layer.bound == "compute" and (layer.roof_share or 0) > ABOVE for layer in layers):
-        notes.append(
-            "Some layers are faster than what this machine was found to do at most: it was busy when that was "
-            "measured; measure it again with --remeasure."
-        )
-    covered = layers_s / whole_s.value
-    if abs(covered - 1) > COVERED:
-        notes.append(
-            f"The layers' times add up to {covered:.0%} of the whole: either the runtime spends the rest between them "
-            "and on looking at them, or the machine was busy with something else."
-        )
-    return notes

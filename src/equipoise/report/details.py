@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from equipoise.core.anatomy import Anatomy
 from equipoise.core.candidate import CandidateStage
 from equipoise.core.certificate import Margin
 from equipoise.core.estimate import Estimate
@@ -41,18 +42,16 @@ class ScreenedPoint:
 
 
 @dataclass(frozen=True)
-class TimeByKind:
-    """Where the time of one model goes.
+class BeforeAfter:
+    """Where the time goes in the original and in what was chosen.
 
     Attributes:
-        label: What it is.
-        runtime: In which its layers were timed: each has its own names for them.
-        seconds_per_row: Kind of layer to the seconds that all layers of that kind take for a row, the dearest first.
+        anatomies: Of the original in its best settings, and of each model of what was chosen; `model` says which it is.
+        missing: What is not there, and why.
     """
 
-    label: str
-    runtime: str
-    seconds_per_row: tuple[tuple[str, float], ...]
+    anatomies: tuple[Anatomy, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class ReportDetails:
         sustained_rps: Requests a second that one machine answers within the limit, by candidate name; where a name is
             missing its full throughput is taken.
         trainings: How each student was trained, by recipe; empty where nothing was.
-        times: Where the time goes in the original and in what was chosen; empty where it was not measured.
+        layers: Where the time goes in the original and in what was chosen.
     """
 
     model: str
@@ -87,5 +86,5 @@ class ReportDetails:
     screened: tuple[ScreenedPoint, ...] = ()
     latency_samples_s: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     sustained_rps: Mapping[str, float] = field(default_factory=dict)
-    times: tuple[TimeByKind, ...] = ()
+    layers: BeforeAfter = field(default_factory=BeforeAfter)
     trainings: Mapping[str, TrainingRecord] = field(default_factory=dict)

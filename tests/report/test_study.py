@@ -11,7 +11,7 @@ import pytest
 
 from equipoise.core.result import Result
 from equipoise.report.details import ReportDetails
-from equipoise.report.page import report_page, write_report
+from equipoise.report.study import report_page, write_report
 
 VOID = {"meta", "input", "path", "circle", "wbr"}
 HOSTILE = '<script>alert("1")</script>\'"&<img src=http://evil.example/x onerror=1>'
