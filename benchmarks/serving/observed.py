@@ -15,7 +15,7 @@ import numpy as np
 import uvicorn
 import uvloop
 
-from equipoise.endpoint.process import bound_socket
+from equipoise.endpoint.process import bound_socket, leave_alone_what_stays
 from equipoise.endpoint.protocol import HttpProtocol
 from equipoise.endpoint.rest import Rest
 from equipoise.serve import Engine, load_plan
@@ -58,6 +58,7 @@ async def serve(name: str, folder: Path, port: int, notes: Notes) -> None:
             )
             server = uvicorn.Server(config)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, setattr, server, "should_exit", True)
+            leave_alone_what_stays()
             await server._serve([listening])  # `serve` would take the signals over
 
 

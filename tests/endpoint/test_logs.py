@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equipoise.endpoint.logs import MOST_WAITING, Access, Log, LogForm, LogHandler, raised_at
+from equipoise.endpoint.logs import MOST_REFUSALS, MOST_WAITING, Access, Log, LogForm, LogHandler, raised_at
 
 SECRET = "my salary is 12345"
 
@@ -115,6 +115,24 @@ def test_who_does_not_read_holds_nobody_up_and_what_is_lost_is_counted() -> None
     assert ticks == sorted(ticks)
     assert dropped > 0
     assert len(ticks) + dropped == 3 * MOST_WAITING
+
+
+@pytest.mark.parametrize("status", [429, "UNAVAILABLE"])
+def test_a_flood_of_refusals_is_none_of_lines(
+    status: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Written(tmp_path / "log", "json")
+    for second, refusals in ((0, MOST_REFUSALS + 7), (1, 5), (2, MOST_REFUSALS + 1)):
+        monkeypatch.setattr("equipoise.endpoint.logs.time.time", lambda now_s=1e9 + second: now_s)
+        for _ in range(refusals):
+            written.log.access(Access(), status, 0.0, 0)
+            written.log.access(Access(), 200, 0.0, 0)
+    assert written.log.statuses == {status: 2 * MOST_REFUSALS + 13, 200: 2 * MOST_REFUSALS + 13}
+    records = written.records()
+    told = [record["status"] for record in records if record["event"] == "request"]
+    assert told.count(200) == 2 * MOST_REFUSALS + 13
+    assert told.count(status) == 2 * MOST_REFUSALS + 5
+    assert [record["requests"] for record in records if record["event"] == "refusals_without_a_line"] == [7, 1]
 
 
 def test_a_reader_who_has_gone_ends_nothing() -> None:

@@ -37,6 +37,9 @@ MOST_FRAMES = 30
 PLAIN = re.compile(r"[\w.:;,/+@~{}-]+", re.ASCII)
 STDERR = 2
 SERVERS_FAULT = (500, "INTERNAL")
+REFUSALS = frozenset((401, 403, 429, 503, "UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"))
+MOST_REFUSALS = 100
+"""Lines a second about requests that were refused: a flood of them must not become one of lines."""
 
 Record = dict[str, Any]
 
@@ -69,7 +72,8 @@ class Access:
 class Log:
     """Takes records from any thread and writes them as lines.
 
-    At most `MOST_WAITING` records wait to be written; what comes then is dropped, and counted by a line of its own.
+    At most `MOST_WAITING` records wait to be written; what comes then is dropped, and counted by a line of its own. So
+    are refusals beyond `MOST_REFUSALS` in a second.
 
     Args:
         form: `json` for one object a line, `text` for people, `none` for nothing at all.
@@ -87,6 +91,7 @@ class Log:
         self._waiting: SimpleQueue[Record | None] = SimpleQueue()
         self._dropped = 0
         self._told_dropped = 0
+        self._refusals_in = self._refusals = 0
         self._ending = Event()
         self._writer = Thread(target=self._write_on, name="equipoise-log", daemon=True)
         if self._on:
@@ -107,10 +112,15 @@ class Log:
             answer_bytes: Bytes of the answer's body.
         """
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        if self._on:
+        if not self._on:
+            return
+        now_s = time.time()
+        if self._refusals and int(now_s) != self._refusals_in:
+            self._tell_refusals()
+        if self._is_told(status, now_s):
             self._put(
                 {
-                    "time": time.time(),
+                    "time": now_s,
                     "level": "error" if status in SERVERS_FAULT else "info",
                     "event": "request",
                     "request_id": _short(access.request_id),
@@ -130,10 +140,25 @@ class Log:
     def close(self) -> None:
         """Write what waits, and end the thread."""
         if self._on:
+            self._tell_refusals()
             self._on = False
             self._waiting.put(None)
             self._ending.set()
             self._writer.join(LAST_LINES_S)
+
+    def _is_told(self, status: int | str, now_s: float) -> bool:
+        """Whether a request gets a line of its own."""
+        if status not in REFUSALS:
+            return True
+        self._refusals_in = int(now_s)
+        self._refusals += 1
+        return self._refusals <= MOST_REFUSALS
+
+    def _tell_refusals(self) -> None:
+        """Count the refusals of a second that got no line."""
+        untold, self._refusals = self._refusals - MOST_REFUSALS, 0
+        if untold > 0:
+            self.event("refusals_without_a_line", "warning", requests=untold)
 
     def _put(self, record: Record) -> None:
         if self._waiting.qsize() < MOST_WAITING:

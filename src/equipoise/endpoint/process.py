@@ -179,7 +179,7 @@ async def _serve(
             watching.append(loop.create_task(keep_renewed(settings.tls, server.config.ssl)))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
-        _leave_alone_what_stays()
+        leave_alone_what_stays()
         if server.started:
             url = _url(listening, "http" if settings.tls is None else "https")
             log.event("ready", url=url)
@@ -190,7 +190,7 @@ async def _serve(
         await asyncio.gather(*ending)
 
 
-def _leave_alone_what_stays() -> None:
+def leave_alone_what_stays() -> None:
     """Spare the garbage collector what was loaded, and have it look less often: requests leave no cycles behind."""
     gc.collect()
     gc.freeze()

@@ -307,11 +307,14 @@ class Rest:
 
     def _refuse_early(self, call: Call, plan: LoadedPlan, body: bytes) -> None:
         """Spare an overloaded server the reading of what it refuses, unless a request may ask for more than others."""
-        if not self._engine.pressed(plan.name, plan.version):
+        refuse = self._engine.early_refusal(plan.name, plan.version)
+        if refuse is None or TIMEOUT in call.headers:
             return
-        if TIMEOUT not in call.headers and b"timeout" not in body and b"priority" not in body:
+        told = call.headers.get(JSON_LENGTH, b"")
+        said = body[: int(told)] if told.isdigit() and len(told) <= MOST_DIGITS else body
+        if b"timeout" not in said and b"priority" not in said:
             call.access.version = plan.version
-            self._engine.refuse_early(plan.name, plan.version)
+            refuse()
 
     def _templates_for(self, plan: LoadedPlan) -> Templates:
         known = self._templates.get((plan.name, plan.version))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from types import TracebackType
 from typing import Literal
@@ -223,27 +223,24 @@ class Engine:
             raise DeadlineExceeded(f"the deadline passed {-deadline_s:.3g} s before it could be queued")
         return runner.submit(feeds, wanted, n=n, high=priority == "high", deadline_s=deadline_s, request_id=request_id)
 
-    def pressed(self, model: str, version: str | None = None) -> bool:
-        """Whether a model refuses requests just now, so that `refuse_early` is worth its time.
-
-        Raises:
-            NotFound: It is not served.
-        """
-        return self._runner(model, version).pressed
-
-    def refuse_early(self, model: str, version: str | None = None) -> None:
-        """Refuse a request before it is read, if it is certain to be refused: see `Runner.refuse_early`.
+    def early_refusal(self, model: str, version: str | None = None) -> Callable[[], None] | None:
+        """What refuses a request before it is read, if it is certain to be refused: see `Runner.refuse_early`.
 
         Whoever is overloaded should spend on refusing what is left of its time after answering.
 
+        Returns:
+            Null unless the model refused requests just now; what is returned raises as `submit` does, or nothing.
+
         Raises:
             NotFound: No such model or version.
-            Overloaded: A request of normal priority without a deadline of its own would be refused.
-            Unavailable: The engine takes no more requests, or a stage is down.
+            Unavailable: The engine takes no more requests.
         """
+        runner = self._runner(model, version)
+        if not runner.pressed:
+            return None
         if not self._accepting:
             raise Unavailable(SHUTTING_DOWN)
-        self._runner(model, version).refuse_early()
+        return runner.refuse_early
 
     async def load(self, plan: LoadedPlan) -> None:
         """Serve a plan from now on, instead of the one that has its name and version, if there is one.
