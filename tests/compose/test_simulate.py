@@ -174,12 +174,15 @@ def test_every_request_ends_once_and_every_rule_is_kept_whatever_happens(run):
     shares = sum(seen.stage_shares) + seen.hit_share + seen.shed_share
     assert shares == pytest.approx(1)
 
-    # Each request was computed exactly once by each stage on its way, and by no other.
+    # Each request was computed exactly once by each stage on its way, and by no other; who waited for an equal one's
+    # answer was not computed at all.
+    own = seen.computing_s > 0
+    assert machine.cache is not None or np.array_equal(own, answered)
     started = [int(batches.sum()) for batches in seen.batch_rows]
-    assert started[0] == rows[~high & ((seen.outcome == 0) | (seen.outcome == 1))].sum()
-    assert len(started) == 2 or started[2] == rows[seen.outcome == 2].sum()
+    assert started[0] == rows[own & ~high & ((seen.outcome == 0) | (seen.outcome == 1))].sum()
+    assert len(started) == 2 or started[2] == rows[own & (seen.outcome == 2)].sum()
     if traffic.rows is None or traffic.depth is not None:
-        assert started[1] == rows[seen.outcome == 1].sum()
+        assert started[1] == rows[own & (seen.outcome == 1)].sum()
     largest = max(int(rows.max()), 8)
     assert all(batches.max(initial=0) <= largest for batches in seen.batch_rows)
 
@@ -280,6 +283,22 @@ def test_a_request_of_high_priority_finds_no_early_stages_answer():
     cache = CacheRule(max_entries=50, entry_bytes=100, hit_share=0.0)
     traffic = Traffic(np.arange(4) * 1.0, key=np.zeros(4), high=np.array([False, True, True, False]))
     assert simulate(cascade(share=0.0, cache=cache), traffic).outcome.tolist() == [0, 1, CACHED, CACHED]
+
+
+def test_equal_requests_at_once_are_computed_once():
+    cache = CacheRule(max_entries=50, entry_bytes=100, hit_share=0.0)
+    stage = StageTimes(BatchRule(max_rows=1), {1: np.array([0.010])})
+    machine = Machine((stage,), cache=cache)
+    at_s = np.array([0.0, 0.001, 0.002, 0.003, 0.050])
+    seen = simulate(machine, Traffic(at_s, key=np.array([7, 7, 8, 7, 7])))
+    assert seen.latency_s == pytest.approx([0.010, 0.009, 0.018, 0.007, 0.0])
+    assert seen.outcome.tolist() == [0, 0, 0, 0, CACHED]
+    assert seen.batch_rows[0].tolist() == [1, 1]
+    high = np.array([False, True, False, False, False])  # answered apart, as a plan may answer them otherwise
+    apart = simulate(machine, Traffic(at_s, key=np.array([7, 7, 8, 7, 7]), high=high))
+    assert len(apart.batch_rows[0]) == 3
+    forgetful = simulate(Machine((stage,)), Traffic(at_s, key=np.array([7, 7, 8, 7, 7])))
+    assert len(forgetful.batch_rows[0]) == 5
 
 
 def test_the_simulator_decides_with_what_a_server_knows_of_the_same_plan():

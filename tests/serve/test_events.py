@@ -88,3 +88,28 @@ def test_each_request_and_batch_is_told_once_with_what_became_of_it(
         assert all(end.total_s >= end.queued_s + end.computing_s for end in listener.requests)
 
     run(main())
+
+
+def test_times_of_instant_batches_are_those_of_each_stage(
+    run: Run, cascade: Cascades, images: Array, unsure: Array
+) -> None:
+    made = cascade(lanes=2, service_s=(1e-5, 1e-5, 1e-5))
+    listener = Listener()
+
+    async def main() -> None:
+        async with Engine([made.loaded], observers=[listener], cores=2) as engine:
+            for _ in range(20):
+                answer = engine.submit("m", {"image": unsure[:1]})
+                assert answer.done()  # both lanes were free, and each of its batches took less than a turn of the loop
+                made.require_right(answer.result(), unsure[:1])
+                await asyncio.sleep(0)
+                await asyncio.gather(*(engine.infer("m", {"image": each[None]}) for each in (*unsure[:3], *images[:3])))
+
+    run(main())
+    assert len(listener.requests) == 20 * 7
+    for end in listener.requests:
+        assert end.outcome == "answered"
+        assert end.queued_s >= 0
+        assert 0 < end.computing_s <= end.total_s
+        moments_s = [moment_s for part in end.parts for moment_s in (part.start_s, part.end_s)]
+        assert moments_s == sorted(moments_s)

@@ -69,7 +69,7 @@ class Where:
 
 @pytest.mark.parametrize("here", [True, False])
 @pytest.mark.parametrize("raises", [None, ValueError("no"), SystemExit(3)])
-def test_a_batch_is_computed_where_it_is_told_to_and_ends_in_a_later_turn(
+def test_a_batch_is_computed_where_it_is_told_to_and_its_lane_is_free_in_a_later_turn(
     here: bool, raises: BaseException | None
 ) -> None:
     stage = Where(raises=raises)
@@ -77,11 +77,17 @@ def test_a_batch_is_computed_where_it_is_told_to_and_ends_in_a_later_turn(
 
     async def main() -> None:
         lanes = Lanes("m", [[stage]], Lull(CoreBudget(1), 0.0))
-        ended: asyncio.Future[list[Asked]] = asyncio.get_running_loop().create_future()
-        lanes.start(0, pieces, 0.0, lambda lane, found: ended.set_result(found), here=here)
+        ended: asyncio.Future[tuple[int, list[Asked]]] = asyncio.get_running_loop().create_future()
+        if here:
+            found = lanes.compute(0, pieces, 0.0, lambda lane: ended.set_result((lane, found)))
+        else:
+            lanes.start(0, pieces, 0.0, lambda lane, found: ended.set_result((lane, found)))
         assert not ended.done()
         assert not lanes.free
-        found = await ended
+        lane, found = await ended
+        assert not lanes.free
+        lanes.end(lane, 0.0)
+        assert lanes.free == [lane]
         lanes.close()
         assert [isinstance(each, Exception) for each in found] == [raises is not None] * 2
         assert {thread == threading.get_ident() for thread in stage.threads} == {here}

@@ -70,9 +70,9 @@ class Queue:
 
 
 class MachineState:
-    """Queues, lanes and cache of one machine."""
+    """Queues, lanes and cache of one machine; `flights` has those who wait for the answer to an equal request."""
 
-    __slots__ = ("cache", "free", "lane_free_s", "queues", "waiting", "waiting_rows", "wake_s")
+    __slots__ = ("cache", "flights", "free", "lane_free_s", "queues", "waiting", "waiting_rows", "wake_s")
 
     def __init__(self, plan: ServedPlan, cache: Lru[bool] | None) -> None:
         self.queues = [Queue() for _ in plan.stages]
@@ -82,6 +82,7 @@ class MachineState:
         self.free = list(range(plan.lanes))
         self.wake_s = NEVER
         self.cache = cache
+        self.flights: dict[tuple[int, bool], list[int]] = {}
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ class Fleet:
         self.latency_s = [float("nan")] * n
         self.computing_s = [0.0] * n
         self.outcome = [UNAVAILABLE] * n
+        self._joined: dict[int, list[int]] = {}  # a request whose answer others may wait for, to those who do
 
     def run(self) -> None:
         """Answer all requests."""
@@ -199,6 +201,11 @@ class Fleet:
             self.latency_s[request] = now_s - arrival_s
             self.outcome[request] = CACHED
             return
+        key = None if self._keys is None or machine.cache is None else self._key(request)
+        if key in machine.flights:
+            machine.flights[key].append(request)
+            self.outstanding[place] += 1
+            return
         entry = entry_stage(plan, high, False, self.down)
         if isinstance(entry, End):
             return
@@ -221,6 +228,8 @@ class Fleet:
             assert not isinstance(degraded, End)
             entry = degraded
         self.outstanding[place] += 1
+        if key is not None and entry != plan.fallback:
+            machine.flights[key] = self._joined[request] = []
         self._push(machine, entry, arrival_s, request, rows)
         self._start(place, machine, now_s)
 
@@ -275,17 +284,26 @@ class Fleet:
             elif goes_on:
                 going_on = int(rows * goes_on + self._share_draw())  # its mean is rows * goes_on
             step = next_stage(plan, stage, not going_on, down)
+            flight = self._joined.get(request)
+            if flight is not None and (isinstance(step, End) or step == plan.fallback):
+                key = self._key(request)
+                if machine.flights.get(key) is flight:  # who comes from now on does not wait for it
+                    del machine.flights[key]
             if not isinstance(step, End):
                 self._push(machine, step, self._arrival_s[request], request, going_on)
                 continue
-            self.outstanding[place] -= 1
-            if step is End.UNAVAILABLE:
-                continue
-            self.latency_s[request] = now_s - self._arrival_s[request]
-            self.outcome[request] = stage
-            if machine.cache is not None and self._keys is not None and stage <= plan.last:
-                high = self._high is not None and self._high[request]
-                machine.cache.put((self._keys[request], high), True)
+            for answered in (request, *self._joined.pop(request, ())):
+                self.outstanding[place] -= 1
+                if step is not End.UNAVAILABLE:
+                    self.latency_s[answered] = now_s - self._arrival_s[answered]
+                    self.outcome[answered] = stage
+            if step is not End.UNAVAILABLE and machine.cache is not None and self._keys and stage <= plan.last:
+                machine.cache.put(self._key(request), True)
+
+    def _key(self, request: int) -> tuple[int, bool]:
+        """Equal requests of the same priority have equal ones; called where it is known which are equal."""
+        assert self._keys is not None
+        return self._keys[request], self._high is not None and self._high[request]
 
 
 def _uniform(rng: np.random.Generator) -> Callable[[], float]:

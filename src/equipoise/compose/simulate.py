@@ -107,7 +107,8 @@ class Simulation:
 
     Attributes:
         latency_s: From intended arrival to answer, NaN where there was none: float64[n].
-        computing_s: The part of it in which the request's batches were computed: float64[n].
+        computing_s: The part of it in which the request's batches were computed, 0 where it waited for an equal
+            request's answer: float64[n].
         outcome: Place of the stage that answered; -1 from the cache, -2 refused, -3 unavailable (a stage is down):
             int64[n].
         limit_s: Seconds within which each request needed its answer; infinite for no limit: float64[n].
@@ -217,7 +218,8 @@ def simulate(
     calls, from medians of the measured seconds, as the server knows them. What happens is drawn: the seconds of each
     batch from the samples of its size, how far a row goes from the stages' shares, hits of a cache from its share where
     requests have no keys. With keys, each machine has a cache of its own that is empty at first; an answer is found in
-    it from the moment it was given, and the fallback's answers are not kept.
+    it from the moment it was given, whoever comes while an equal request is being answered waits for that answer, and
+    the fallback's answers are not kept.
 
     Several machines stand behind a balancer that gives each request to the one with the fewest unanswered requests.
 

@@ -158,7 +158,8 @@ class Log:
         """Count the refusals of a second that got no line."""
         untold, self._refusals = self._refusals - MOST_REFUSALS, 0
         if untold > 0:
-            self.event("refusals_without_a_line", "warning", requests=untold)
+            second = _second(self._refusals_in) + "Z"  # it may be told much later: with the next request
+            self.event("refusals_without_a_line", "warning", second=second, requests=untold)
 
     def _put(self, record: Record) -> None:
         if self._waiting.qsize() < MOST_WAITING:

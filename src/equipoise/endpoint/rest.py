@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from equipoise.endpoint.bodies import JSON_LENGTH, MOST_DIGITS, Bodies, said_in
 from equipoise.endpoint.compression import MIN_BYTES, Encoding, accepted, deflated
 from equipoise.endpoint.described import Described, described
 from equipoise.endpoint.docs import page
@@ -39,12 +39,11 @@ from equipoise.endpoint.http import (
     request_id,
 )
 from equipoise.endpoint.logs import Access, Log
-from equipoise.endpoint.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, raw_request, timeout_s
+from equipoise.endpoint.oip import SERVER_VERSION, InferRequest, infer_response, model_metadata, timeout_s
 from equipoise.endpoint.openapi import openapi
 from equipoise.endpoint.prompt import MOST_BYTES, Found, Tell
 from equipoise.endpoint.raw import MANY_BYTES, RawRows
 from equipoise.endpoint.rows import MILLISECOND, predict_response
-from equipoise.endpoint.templates import Templates
 from equipoise.errors import (
     BadRequest,
     Unavailable,
@@ -57,10 +56,8 @@ from equipoise.serve.repository import Repository
 from equipoise.serve.work import Answer
 
 Result = TypeVar("Result")
-JSON_LENGTH = b"inference-header-content-length"
 TIMEOUT = b"x-request-timeout-ms"
 """Header: milliseconds within which the answer is wanted."""
-MOST_DIGITS = 18
 WATCH_AFTER_S = 0.05
 """Seconds that an answer is waited for before its client is watched, lest it be gone."""
 NOT_PLAIN = frozenset((b"content-encoding", b"transfer-encoding", b"expect"))
@@ -100,8 +97,7 @@ class Rest:
         self._limits = limits or Limits()
         self.room = Room(self._limits.together_bytes)
         self._raw = RawRows(self._limits, self.room)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="equipoise-bodies")
-        self._templates: dict[tuple[str, str], Templates] = {}
+        self._bodies = Bodies(self._limits, self.room)
         self._router = Router()
         self._extensions = Extensions(engine, self._limits, statistics, repository)
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
@@ -173,6 +169,9 @@ class Rest:
             asked = route.ask(call, body)
         except Exception as error:  # whatever it was, the client is told, and the server goes on
             told(failure_response(error, call))
+            return None
+        if asked.answer.done():
+            self._answered(call, asked.told, told, asked.answer)
             return None
         asked.answer.add_done_callback(partial(self._answered, call, asked.told, told))
         return asked.answer.cancel
@@ -280,47 +279,25 @@ class Rest:
         body = await call.body(self._limits)
         if len(body) <= MOST_BYTES:
             return await self._waited(call, self._ask(call, body))
-        self._refuse_early(call, plan, body)
-        reading = asyncio.ensure_future(self._read_beside(call, body, plan))
+        self._refuse_early(call, plan, said_in(call.headers, body))
+        reading = asyncio.ensure_future(self._bodies.read_beside(call.headers, body, plan))
         request = await self._while_there(call, reading)
         return await self._waited(call, Asked(self._submit(call, request, plan), partial(_infer_response, request)))
 
     def _ask(self, call: Call, body: bytes) -> Asked:
         plan = self._engine.plan(call.names["model"], call.names.get("version"))
-        self._refuse_early(call, plan, body)
-        request = self._read(call, body, plan)
+        self._refuse_early(call, plan, said_in(call.headers, body))
+        request = self._bodies.read(call.headers, body, plan)
         return Asked(self._submit(call, request, plan), partial(_infer_response, request))
 
-    def _read(self, call: Call, body: bytes, plan: LoadedPlan) -> InferRequest:
-        length = _json_length(call, len(body))
-        if length == 0:
-            return raw_request(memoryview(body), plan.spec, self._limits)
-        return self._templates_for(plan).read(body, length)
-
-    async def _read_beside(self, call: Call, body: bytes, plan: LoadedPlan) -> InferRequest:
-        """Read a large body in a thread: some take seconds, in which the loop would answer nobody."""
-        self.room.take(len(body))
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, call, body, plan)
-        finally:
-            self.room.give_back(len(body))
-
-    def _refuse_early(self, call: Call, plan: LoadedPlan, body: bytes) -> None:
+    def _refuse_early(self, call: Call, plan: LoadedPlan, said: bytes) -> None:
         """Spare an overloaded server the reading of what it refuses, unless a request may ask for more than others."""
         refuse = self._engine.early_refusal(plan.name, plan.version)
         if refuse is None or TIMEOUT in call.headers:
             return
-        told = call.headers.get(JSON_LENGTH, b"")
-        said = body[: int(told)] if told.isdigit() and len(told) <= MOST_DIGITS else body
         if b"timeout" not in said and b"priority" not in said:
             call.access.version = plan.version
             refuse()
-
-    def _templates_for(self, plan: LoadedPlan) -> Templates:
-        known = self._templates.get((plan.name, plan.version))
-        if known is None or known.spec is not plan.spec:
-            known = self._templates[plan.name, plan.version] = Templates(plan.spec, self._limits)
-        return known
 
     async def _predict(self, call: Call) -> Response:
         plan = self._engine.plan(call.names["model"])
@@ -390,17 +367,6 @@ def _earlier(deadline_s: float | None, header: bytes | None) -> float | None:
     except ValueError:
         raise BadRequest(f"found the {TIMEOUT.decode()} {header[:MOST_DIGITS]!r}; needed milliseconds") from None
     return told if deadline_s is None else min(deadline_s, told or deadline_s)
-
-
-def _json_length(call: Call, body_bytes: int) -> int:
-    """How many bytes of a body are JSON: all, unless a header says how many; 0 for none."""
-    told = call.headers.get(JSON_LENGTH)
-    if told is None:
-        return body_bytes or 1  # an empty body is no JSON, and no tensor either
-    if not told.isdigit() or len(told) > MOST_DIGITS or int(told) > body_bytes:
-        found = told[:MOST_DIGITS].decode("latin-1")
-        raise BadRequest(f"inference-header-content-length is {found}; the body has {body_bytes:,} bytes")
-    return int(told)
 
 
 def _infer_response(request: InferRequest, answer: Answer) -> Response:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from equipoise.measure.layers import open_batch, time_batch, timed_layers
 from equipoise.runtimes.layers import TimedLayers
 
 Array = NDArray[Any]
+LEAST_TIMEOUT_S = 1.0
 ABOVE = 1.1
 COVERED = 0.1
 """Layers whose times add up to this much more or less than the whole are worth a word."""
@@ -81,7 +83,7 @@ def time_layers(subject: Subject, folder: Path, *, turns: int, turn_s: float, ti
         folder: An existing folder for logs, and for what the runtime writes of its layers.
         turns: Of each process.
         turn_s: Seconds of a turn; one run at least.
-        timeout_s: The longest that opening it, or a turn, may take.
+        timeout_s: The longest that all of it may take.
 
     Raises:
         ModelError: Its runtime cannot open it.
@@ -92,15 +94,21 @@ def time_layers(subject: Subject, folder: Path, *, turns: int, turn_s: float, ti
     events.mkdir()
     whole: list[float] = []
     observed: list[float] = []
+    ends_s = time.monotonic() + timeout_s
+
+    def called(child: Sandbox, function: Callable[..., Any], *arguments: Any) -> Any:
+        return child.call(function, *arguments, timeout_s=max(LEAST_TIMEOUT_S, ends_s - time.monotonic()))
+
     with Sandbox(folder / "whole.log") as plain, Sandbox(folder / "layers.log") as watched:
-        for child, scratch in ((plain, None), (watched, events)):
-            child.call(open_batch, subject.settings, subject.artifact, subject.feeds, scratch, timeout_s=timeout_s)
+        # The second first: it is the one that a runtime may refuse.
+        for child, scratch in ((watched, events), (plain, None)):
+            called(child, open_batch, subject.settings, subject.artifact, subject.feeds, scratch)
             child.pause()
         for _ in range(turns):
             for child, seconds in ((plain, whole), (watched, observed)):
-                seconds.append(child.call(time_batch, turn_s, timeout_s=timeout_s))
+                seconds.append(called(child, time_batch, turn_s))
                 child.pause()
-        layers: TimedLayers = watched.call(timed_layers, timeout_s=timeout_s)
+        layers: TimedLayers = called(watched, timed_layers)
     return LayerTimes(np.asarray(whole), np.asarray(observed), layers)
 
 
@@ -162,7 +170,7 @@ def _notes(layers: Sequence[LayerCost], layers_s: float, whole_s: Estimate, form
     if any(layer.bound == "compute" and (layer.roof_share or 0) > ABOVE for layer in layers):
         notes.append(
             "Some layers are faster than what this machine was found to do at most: it was busy when that was "
-            "measured; measure it again with --remeasure."
+            "measured; `equipoise profile` measures it again with --remeasure."
         )
     covered = layers_s / whole_s.value
     if abs(covered - 1) > COVERED:

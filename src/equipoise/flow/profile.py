@@ -33,7 +33,7 @@ from equipoise.runtimes.layers import LayerRuntime
 
 Array = NDArray[Any]
 Say = Callable[[str], None]
-IMPORT_TIMEOUT_S, RUN_TIMEOUT_S = 300.0, 600.0
+IMPORT_TIMEOUT_S, RUN_TIMEOUT_S = 300.0, 1800.0
 TURNS = 12
 HEAD_ROWS = 256
 RANDOM = "random"

@@ -72,7 +72,7 @@ class Lanes:
         """Whether no lane can compute."""
         return len(self._down) == len(self._asks)
 
-    def start(self, stage: int, pieces: Sequence[Piece], ends_s: float, ended: Ended, *, here: bool = False) -> None:
+    def start(self, stage: int, pieces: Sequence[Piece], ends_s: float, ended: Ended) -> None:
         """Compute a batch of a stage in a free lane.
 
         Args:
@@ -80,18 +80,37 @@ class Lanes:
             pieces: What it is asked.
             ends_s: When the batch is expected to end, on the loop's clock.
             ended: Called in the loop when it has.
-            here: Compute it in the loop's own thread: for one that is over sooner than a thread would have begun it.
         """
+        lane = self._taken(ends_s)
+        self._jobs[lane].put((self._asks[lane][stage], pieces, asyncio.get_running_loop(), ended))
+
+    def compute(
+        self, stage: int, pieces: Sequence[Piece], ends_s: float, freed: Callable[[int], object]
+    ) -> list[Asked]:
+        """Compute a batch at once, in the loop's own thread: one that is over sooner than a thread would have begun it.
+
+        Its lane stays taken for this turn of the loop, so that other requests that have come make a batch together.
+
+        Args:
+            stage: Place of the stage.
+            pieces: What it is asked.
+            ends_s: When the batch is expected to end, on the loop's clock.
+            freed: Called in the next turn, with the lane.
+
+        Returns:
+            What came of each piece.
+        """
+        lane = self._taken(ends_s)
+        found = _found(self._asks[lane][stage], pieces, self._filling)
+        self._lull.batch_ended()
+        asyncio.get_running_loop().call_soon(freed, lane)
+        return found
+
+    def _taken(self, ends_s: float) -> int:
         lane = self.free.pop()
         self._busy.add(lane)
         self.free_at_s[lane] = ends_s
-        loop, asked = asyncio.get_running_loop(), self._asks[lane][stage]
-        if here:
-            found = _found(asked, pieces, self._filling)
-            self._lull.batch_ended()
-            loop.call_soon(ended, lane, found)
-        else:
-            self._jobs[lane].put((asked, pieces, loop, ended))
+        return lane
 
     def end(self, lane: int, now_s: float) -> None:
         """A batch has ended."""

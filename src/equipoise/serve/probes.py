@@ -95,8 +95,8 @@ class Probes:
         else:
             if self._failures.pop(stage, 0):
                 log.info("%s answers its golden row again", self._names[stage], extra={"event": "stage_back"})
-        self._cores.give()
         self._ended(stage, why)
+        self._cores.give()
 
     def _again(self, stage: int) -> None:
         self.due.append(stage)

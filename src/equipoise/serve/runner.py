@@ -280,7 +280,7 @@ class Runner:
                 return
             works = [work for work in self._queues[step.stage].pop(step.requests) if self._wanted(work, now_s)]
             if works:
-                self._launch(step.stage, works, now_s, ends_s)
+                now_s = self._launch(step.stage, works, now_s, ends_s)
             else:
                 self._cores.give()
         if self._cores.waits:
@@ -299,20 +299,35 @@ class Runner:
         self._close(work)
         return False
 
-    def _launch(self, stage: int, works: list[Work], now_s: float, ends_s: float) -> None:
+    def _launch(self, stage: int, works: list[Work], now_s: float, ends_s: float) -> float:
+        """Start a batch, and return what time it is then."""
         rows = sum(work.rows for work in works)
         for work in works:
             work.queued_s += now_s - work.since_s
             work.since_s = now_s
         pieces = [(work.feeds, work.left) for work in works]
-        here = self._instant.expects(stage, ends_s - now_s)
-        self._lanes.start(stage, pieces, ends_s, partial(self._ended, stage, works, rows, now_s), here=here)
-        if here:
-            self._instant.took(stage, monotonic() - now_s)
+        if not self._instant.expects(stage, ends_s - now_s):
+            self._lanes.start(stage, pieces, ends_s, partial(self._ended, stage, works, rows, now_s))
+            return now_s
+        found = self._lanes.compute(stage, pieces, ends_s, self._freed)
+        self._instant.took(stage, monotonic() - now_s)
+        self._take_answers(stage, works, rows, now_s, found)
+        return monotonic()
 
     def _ended(self, stage: int, works: list[Work], rows: int, start_s: float, lane: int, found: list[Asked]) -> None:
+        try:
+            self._take_answers(stage, works, rows, start_s, found)
+        finally:
+            self._freed(lane)
+
+    def _freed(self, lane: int) -> None:
+        self._lanes.end(lane, monotonic())
+        self._tell_idle()
+        self._cores.give()
+        self._start_now()
+
+    def _take_answers(self, stage: int, works: list[Work], rows: int, start_s: float, found: list[Asked]) -> None:
         now_s = monotonic()
-        self._lanes.end(lane, now_s)
         if self._observers:
             self._observers.batch_ended(BatchEnd(self.loaded, stage, rows, len(works), now_s - start_s))
         answers = not all(isinstance(asked, Exception) for asked in found)
@@ -330,9 +345,6 @@ class Runner:
             self._blame.judge(stage, self._why_down, now_s)
         elif not answers and any(map(raised, found)):
             self._probes.suspect(stage)
-        self._tell_idle()
-        self._cores.give()
-        self._start(now_s)
 
     def _take_in(self, work: Work, stage: int, answered: Answered, now_s: float) -> None:
         try:
@@ -380,11 +392,8 @@ class Runner:
 
     def _probed(self, stage: int, why: str | None) -> None:
         """A stage was asked what it is known to answer, and did, or did not for some reason."""
+        self._blame.judge(stage, why, monotonic())  # before anything else that waits for its verdict can be held
         self._set_down()
-        now_s = monotonic()
-        self._blame.judge(stage, why, now_s)
-        self._tell_idle()
-        self._start(now_s)
 
     def _set_down(self) -> None:
         """Find which stages can run, and send what waits for others elsewhere."""
