@@ -197,11 +197,11 @@ class Fleet:
         high = self._high is not None and self._high[request]
         place = choose_machine(self.outstanding, request) if len(self.outstanding) > 1 else 0
         machine = self.machines[place]
-        if self._found(machine, request, high):
+        key = None if self._keys is None or machine.cache is None else self._key(request)
+        if self._found(machine, key):
             self.latency_s[request] = now_s - arrival_s
             self.outcome[request] = CACHED
             return
-        key = None if self._keys is None or machine.cache is None else self._key(request)
         if key in machine.flights:
             machine.flights[key].append(request)
             self.outstanding[place] += 1
@@ -233,10 +233,10 @@ class Fleet:
         self._push(machine, entry, arrival_s, request, rows)
         self._start(place, machine, now_s)
 
-    def _found(self, machine: MachineState, request: int, high: bool) -> bool:
-        if self._keys is not None:
-            return machine.cache is not None and machine.cache.get((self._keys[request], high)) is not None
-        return self._hit_share > 0 and self._hit_draw() < self._hit_share
+    def _found(self, machine: MachineState, key: tuple[int, bool] | None) -> bool:
+        if self._keys is None:
+            return self._hit_share > 0 and self._hit_draw() < self._hit_share
+        return key is not None and machine.cache is not None and machine.cache.get(key) is not None
 
     @staticmethod
     def _push(machine: MachineState, stage: int, arrival_s: float, request: int, rows: int) -> None:
